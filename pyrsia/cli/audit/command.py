@@ -98,6 +98,11 @@ def audit(
     except OSError as error:  # a full disk, a file that went away: nor does this
         tell_refusal(_broken(error), as_json=shape == "json")
         return 3
+    except (MemoryError, RecursionError):  # nor does what an image's SBOMs or the answers may take
+        from pyrsia.cli.audit.reading import exhausted
+
+        tell_refusal(exhausted("what is audited"), as_json=shape == "json")
+        return 3
     _tell(report, shape, out)
     return report.exit
 

@@ -46,6 +46,7 @@ def read(
     from pyrsia.consumers.auditing import environment, images
 
     found: dict[str, tuple[str, ...]] = {}
+    text = ""
     if named.count(_STANDARD_INPUT) > 1:
         raise _no("`-` is there twice", "standard input can be read once: name it once")
     try:
@@ -69,10 +70,19 @@ def read(
             else:
                 raise _nothing(text)
         for root in venvs:
-            environment.read(root, str(root), into)
+            text = str(root)
+            environment.read(root, text, into)
     except Refusal as refusal:
         raise _as_usage(refusal) from None
+    except (MemoryError, RecursionError):  # a reader that lacks a bound: told is what it read
+        raise exhausted(safe(text)[:200]) from None
     return found
+
+
+def exhausted(what: str) -> Refusal:
+    """For what takes more than this process may have."""
+    return Refusal("unavailable", what=f"{what} is larger, or deeper, than this process has memory for",
+                   who="this machine", do="audit it in parts, or with more memory")  # fmt: skip
 
 
 def _input() -> bytes:

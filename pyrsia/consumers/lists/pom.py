@@ -16,6 +16,11 @@ from pyrsia.units import Limit
 MAX_XML_DEPTH = Limit(100, "the deepest POM nests a dozen elements")
 MAX_PROFILES = Limit(64, "profiles of one project; each is read over all that the project asks for")
 MAX_PROPERTY_STEPS = Limit(20, "a property that names properties; more is a circle")
+MAX_FILLED_IN = Limit(8, "properties of one coordinate that are filled in at a time; people write one or two")
+MAX_COORDINATE = Limit(1_000, "characters of a group, a name or a version; long ones have a hundred")
+MAX_ASKED = Limit(
+    100_000, "what a project and each of its profiles ask for: a second; a large one has thousands"
+)
 
 _PROPERTY: Final = re.compile(r"\$\{([^${}]+)\}")
 _NEWEST: Final = ("LATEST", "RELEASE")  # words that mean another version each day
@@ -34,14 +39,17 @@ def rows(path: Path, text: str) -> tuple[Row, ...]:
         raise no(path, f"it has more than {MAX_PROFILES.value} profiles", "split it")
     properties = _properties(project)
     managed = _managed(project, properties)
-    found = _asked(project, properties, managed, "")
+    found = _asked(path, project, properties, managed, "")
     for profile in profiles:
         of_it = {**properties, **_listed(profile)}
         here = {**managed, **_managed(profile, of_it)}
         why = f"only in the profile {profile.told('id')[:80] or 'default'}"
-        found += _asked(profile, of_it, here, why)
+        found += _asked(path, profile, of_it, here, why)
         if here != managed or of_it != properties:
-            found += _asked(project, of_it, here, why)
+            found += _asked(path, project, of_it, here, why)
+        if len(found) > MAX_ASKED.value:
+            what = f"it asks for more than {MAX_ASKED.value:,} packages, each profile counted"
+            raise no(path, what, "split it")
     each: dict[tuple[str, str, int], Row] = {}
     for row in found:
         each.setdefault((row.name, row.version, row.line), row)
@@ -102,33 +110,38 @@ def _parsed(path: Path, text: str) -> _Element:
 _Managed = dict[tuple[str, str], str]  # versions by coordinates, for those that name none
 
 
-def _asked(above: _Element, properties: dict[str, str], managed: _Managed, why: str) -> list[Row]:
+def _asked(path: Path, above: _Element, properties: dict[str, str], managed: _Managed, why: str) -> list[Row]:
     """What a project or a profile of it asks for. `why`: it is not asked for to be built; "" for what may be."""
-    found = [_row(one, properties, managed, why) for one in _dependencies(above)]
+    found = [_row(path, one, properties, managed, why) for one in _dependencies(above)]
     build = above.child("build")
     extensions = build.child("extensions") if build is not None else None
     for one in (*_children(above, "parent"), *_children(extensions, "extension")):
-        found.append(_row(one, properties, managed, _BUILDS))
+        found.append(_row(path, one, properties, managed, _BUILDS))
     reporting = above.child("reporting")
     for part in (build, build.child("pluginManagement") if build is not None else None, reporting):
         for plugin in _children(part.child("plugins") if part is not None else None, "plugin"):
-            found.append(_row(plugin, properties, managed, _BUILDS, _PLUGINS))
-            found += [_row(one, properties, managed, _BUILDS) for one in _dependencies(plugin)]
+            found.append(_row(path, plugin, properties, managed, _BUILDS, _PLUGINS))
+            found += [_row(path, one, properties, managed, _BUILDS) for one in _dependencies(plugin)]
     return found
 
 
-def _row(one: _Element, properties: dict[str, str], managed: _Managed, why: str, group: str = "") -> Row:
+def _row(
+    path: Path, one: _Element, properties: dict[str, str], managed: _Managed, why: str, group: str = ""
+) -> Row:
     named = _coordinates(one, properties, group)
     name = ":".join(named)
     scope = one.told("scope") or "compile"
     version = _filled(one.told("version") or managed.get(named, ""), properties)
+    if max(map(len, (*named, version))) > MAX_COORDINATE.value:
+        what = f"line {one.line}: a coordinate has more than {MAX_COORDINATE.value:,} characters"
+        raise no(path, what, "correct it")
     left = open_ = ""
     if why:
         left = f"{name}: {why}"
     elif scope in _OUT_OF_SCOPE or one.told("optional") == "true":
         left = f"{name}: {'optional' if scope == 'compile' else f'scope {scope}'}"
     if not version or "${" in version or version.startswith(("[", "(")) or version in _NEWEST:
-        open_ = f"{name} has no exact version in this file: {version or 'none'}"
+        open_ = f"{name} has no exact version in this file: {version[:80] or 'none'}"
         version = ""
     return Row("maven", name, version, one.line, left=left, open=open_, do=_WRITE if open_ else "")
 
@@ -164,18 +177,28 @@ def _properties(project: _Element) -> dict[str, str]:
         found[f"project.{name}"] = found[f"pom.{name}"] = told
         if parent is not None:
             found[f"project.parent.{name}"] = parent.told(name)
-    return found
+    return _short(found)
 
 
 def _listed(above: _Element) -> dict[str, str]:
     found = above.child("properties")
-    return {} if found is None else {one.name: one.text for one in found.children}
+    return {} if found is None else _short({one.name: one.text for one in found.children})
+
+
+def _short(properties: dict[str, str]) -> dict[str, str]:
+    """Without what is too long for a coordinate: that fills none in, it is a text for something else."""
+    return {name: text for name, text in properties.items() if len(text) <= MAX_COORDINATE.value}
 
 
 def _filled(text: str, properties: dict[str, str]) -> str:
+    """A stranger's POM names properties that name more of them: each step's work is bounded before it is done."""
     for _ in range(MAX_PROPERTY_STEPS.value):
-        made = _PROPERTY.sub(lambda match: properties.get(match.group(1), match.group(0)), text)
-        if made == text or len(made) > 1_000:
+        if len(text) > MAX_COORDINATE.value or "${" not in text:
+            break
+        made = _PROPERTY.sub(
+            lambda match: properties.get(match[1], match[0]), text, count=MAX_FILLED_IN.value
+        )
+        if made == text or len(made) > MAX_COORDINATE.value:
             break
         text = made
     return text

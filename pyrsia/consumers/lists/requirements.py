@@ -24,7 +24,7 @@ MAX_REQUIREMENT_CHARS = Limit(4_096, "an address with a marker and a fragment ha
 _LEADS: Final = re.compile(r"(?:-r|--requirem[a-z]*(?:=|$))(.*)", re.DOTALL)
 _EDITABLE: Final = re.compile(r"-e.*|--ed[a-z]*(?:=.*)?", re.DOTALL)
 _OPTIONS: Final = re.compile(r"\s--(?:hash|config-settings|global-option)\b")
-_COMMENT: Final = re.compile(r"(^|\s+)#.*$")
+_COMMENT: Final = re.compile(r"(?:^|\s)#.*$")  # a run of spaces before it would be tried from each of them
 _CORRECT: Final = "correct it"
 _PIN: Final = "pin it (`pip freeze` and `pip-compile` do), or leave the version out for the newest"
 
@@ -70,7 +70,7 @@ def _means(marker: Marker) -> bool | None:
 def _option(line: str) -> tuple[str, str]:
     """(the option that a line is about, the list that it leads to); of several the one that brings packages."""
     try:
-        words = shlex.split(line)
+        words = shlex.split(line) if len(line) <= MAX_REQUIREMENT_CHARS.value else line.split()
     except ValueError:  # a quote that does not end
         words = line.split()
     for at, word in enumerate(words):
@@ -100,7 +100,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     begun, parts = 0, [""]
     for number, raw in enumerate((*text.splitlines(), ""), 1):
         begun = begun or number
-        comment = _COMMENT.match(raw) is not None
+        comment = raw.lstrip().startswith("#")
         if raw.endswith("\\") and not comment:
             parts.append(raw.strip("\\"))
             continue

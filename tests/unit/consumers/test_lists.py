@@ -167,3 +167,54 @@ def test_profiles_plugins_extensions_and_the_parent_of_a_pom_are_audited_and_not
 def test_a_pom_of_too_many_profiles_is_refused(tmp_path):
     with pytest.raises(Refusal, match="profiles"):
         found(tmp_path / "pom.xml", f"<project><profiles>{'<profile/>' * 65}</profiles></project>")
+
+
+def pom(version, properties="", name="b"):
+    return (
+        f"<project><properties>{properties}</properties><dependencies><dependency><groupId>g</groupId>"
+        f"<artifactId>{name}</artifactId><version>{version}</version></dependency></dependencies></project>"
+    )
+
+
+def test_a_pom_that_repeats_a_long_property_fills_in_nothing(tmp_path):
+    """660 KB that came to 20 GB: what is too long is seen before the work and not behind it."""
+    with pytest.raises(Refusal, match="a coordinate has more than 1,000 characters"):
+        found(tmp_path / "pom.xml", pom("${a}" * 40_000, f"<a>{'x' * 500_000}</a>"))
+    with pytest.raises(Refusal, match="a coordinate has more than 1,000 characters"):
+        found(tmp_path / "pom.xml", pom("1", name="x" * 1_001))
+    for value in ("x" * 1_001, "x" * 999):  # too long for one; short, and too long where it stands often
+        into = found(tmp_path / "pom.xml", pom("${a}" * 200, f"<a>{value}</a>"))
+        assert [one.what for one in into.left] == ["g:b"]
+    inside = pom("${project.artifactId}", name="b").replace(
+        "<project>", f"<project><artifactId>{'x' * 5_000}</artifactId>"
+    )
+    assert [one.what for one in found(tmp_path / "pom.xml", inside).left] == ["g:b"]
+
+
+def test_properties_that_double_each_other_end(tmp_path):
+    doubling = "".join(f"<p{n}>{f'${{p{n + 1}}}' * 8}</p{n}>" for n in range(30))
+    into = found(tmp_path / "pom.xml", pom("${p0}", doubling))
+    assert [one.what for one in into.left] == ["g:b"]
+    chain = "".join(f"<p{n}>${{p{n + 1}}}</p{n}>" for n in range(15)) + "<p15>1.5</p15>"
+    assert purls(found(tmp_path / "pom.xml", pom("${p0}", chain))) == ["pkg:maven/g/b@1.5"]
+
+
+def test_a_pom_whose_profiles_ask_for_everything_again_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(lists.pom, "MAX_ASKED", Limit(20, "for the test"))
+    profiles = "".join(f"<profile><properties><v>{n}</v></properties></profile>" for n in range(30))
+    text = pom("${v}").replace("</project>", f"<profiles>{profiles}</profiles></project>")
+    with pytest.raises(Refusal, match="asks for more than 20 packages"):
+        found(tmp_path / "pom.xml", text)
+
+
+def test_a_line_of_spaces_or_of_one_long_word_takes_no_time(tmp_path):
+    """Each took hours: a comment was tried from each of its spaces, and a long word cut into words letter by letter."""
+    spaces = " " * 4_000_000
+    with pytest.raises(Refusal, match="line 1 is no requirement"):
+        found(tmp_path / "requirements.txt", f"a{spaces}b")
+    assert purls(found(tmp_path / "requirements.txt", f"a==1{spaces}# b\n{spaces}# c\\\nb==2")) == [
+        "pkg:pypi/a@1",
+        "pkg:pypi/b@2",
+    ]
+    into = found(tmp_path / "requirements.txt", f"--{'a' * 4_000_000}\nb==2\n")
+    assert purls(into) == ["pkg:pypi/b@2"]

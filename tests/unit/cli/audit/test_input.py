@@ -8,7 +8,7 @@ import pytest
 
 from pyrsia.cli.audit import reading
 from pyrsia.cli.audit.command import KINDS
-from pyrsia.consumers.auditing import kinds
+from pyrsia.consumers.auditing import findings, kinds
 from pyrsia.units import Limit
 from tests.reference.toyaudit import ToyAudit, sbom
 from tests.unit.consumers.auditing.sarifrules import check
@@ -116,6 +116,24 @@ def test_nothing_on_standard_input_is_no_answer(pyrsia, node, typed, monkeypatch
     monkeypatch.setattr(sys, "stdin", None)
     code, _, err = pyrsia("audit", "-", "--node", node.url)
     assert (code, "there is no standard input" in err) == (2, True)
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_what_takes_more_than_the_process_has_is_no_finding(pyrsia, node, tmp_path, monkeypatch, error):
+    """Exit code 1 with a traceback would say that something was found."""
+
+    def broken(*_, **__):
+        raise error
+
+    listed = tmp_path / "large"
+    listed.write_text("idna==3.6\n")
+    monkeypatch.setitem(kinds.READERS, "requirements", broken)
+    code, out, err = pyrsia("audit", listed, "--node", node.url)
+    assert (code, out) == (3, "")
+    assert "large is larger, or deeper, than this process has memory for" in " ".join(err.split())
+    monkeypatch.setattr(findings, "report", broken)
+    code, out, err = pyrsia("audit", "pkg:pypi/idna@3.6", "--node", node.url, "--json")
+    assert (code, "what is audited is larger" in out + err) == (3, True)
 
 
 def test_standard_input_has_a_bound(pyrsia, node, typed, monkeypatch):
