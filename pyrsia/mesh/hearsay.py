@@ -2,7 +2,8 @@
 
 A statement is checked only if it would change something, and passed on only after that. So whoever sends one with a
 false signature made it up, and is blamed. What is said of nodes that are not tracked is only mentioned. What we say of
-ourselves answers whoever suspects us, once in a while.
+ourselves answers whoever suspects us, once in a while: members aloud, for what strangers say only to a member that
+brings it.
 
 Source: docs/mesh-membership.md, "Rules", "What is told on".
 """
@@ -27,6 +28,7 @@ MAX_MENTIONS = Limit(
     16, "strangers of one message that are asked for; the rest comes with the next comparison"
 )
 WRONG: Final = -3.0  # a suspicion that proved false; forty of them within minutes are no accident
+_WRONG: Final = "suspected a node that was there"
 
 Others = Callable[[int, set[NodeId]], list[NodeId]]
 
@@ -65,6 +67,9 @@ class Hearsay:
         self._others = others
         self._out = out
         self._refuted_s = -math.inf
+        self._doubters: set[NodeId] = set()  # members that suspect us, since the last answer
+        self._bearers: set[NodeId] = set()  # members that told us of a stranger's suspicion
+        self._behind = False  # we said more in an earlier life than we count now
         self.own = self._signed(Word.ALIVE, me, max(1, min(incarnation, MAX_INCARNATION.value)))
         self.rumours.add(self.own)
 
@@ -93,7 +98,7 @@ class Hearsay:
         """Tell what came of the beliefs: who was wrong."""
         for author, node in self._beliefs.wrong:
             if author != self._me and self._world.member(node):  # else free ids could answer late on purpose
-                self._out.append(Blame(author, WRONG, "suspected a node that was there"))
+                self._out.append(Blame(author, WRONG, _WRONG))
         self._beliefs.wrong.clear()
 
     # -- what we say --
@@ -118,13 +123,22 @@ class Hearsay:
         self.rumours.forget(node, [held.author for held in self._beliefs.against(node)])
 
     def refute(self, now: float) -> None:
-        """Answer who suspects us."""
+        """Answer who suspects us: members say something of our health, and who did so alone was wrong."""
         self.refute_s, self._refuted_s = math.inf, now
+        doubters, bearers, behind = self._doubters, self._bearers, self._behind
+        self._doubters, self._bearers, self._behind = set(), set(), False
         if self.own.incarnation >= MAX_INCARNATION.value:
             return  # only our own key signs so large a number: nobody else can bring us there
         self.own = self._signed(Word.ALIVE, self._me, self.own.incarnation + 1)
-        self._health.worse()
-        self._shout(self.own, set())
+        if doubters or behind:
+            self._shout(self.own, set())
+        else:
+            self.rumours.add(self.own)
+            self._out += [Send(node, Tell((self.own,))) for node in sorted(bearers)]
+        if doubters:
+            self._health.worse()
+        if len(doubters) == 1:
+            self._out.append(Blame(doubters.pop(), WRONG, _WRONG))
 
     def leave(self) -> Statement:
         """We stop, on purpose."""
@@ -162,20 +176,32 @@ class Hearsay:
         """Somebody suspects us, or we hear what we said in a life whose clock was ahead; False as above."""
         if one.incarnation < self.own.incarnation:
             if one.word is Word.SUSPECT:  # whoever passes it on does not know what we said since
-                self._out.append(Send(sender, Tell((self.own,))))
+                answer = Send(sender, Tell((self.own,)))
+                self._out += [answer] * (answer not in self._out)  # one, however many it passes on at once
             return True
         if one.word is Word.SUSPECT and one.incarnation > self.own.incarnation:
             return True  # we never signed it, so nobody believes this
         if one == self.own:
             return True
+        weighty = one.word is not Word.SUSPECT or self._weighs(now, one.author)
+        if not weighty and not self._world.member(sender):
+            return True  # ids cost nothing: what one of them says of us to our face is no reason for work
         if not self._good(one):
             return False
-        if one.word is not Word.SUSPECT:
+        if one.word is Word.SUSPECT:
+            (self._doubters if weighty else self._bearers).add(one.author if weighty else sender)
+        else:
+            self._behind = True
             self.own = self._signed(Word.ALIVE, self._me, one.incarnation)
         self.refute_s = min(self.refute_s, max(now, self._refuted_s + REFUTE_S))
         if self.refute_s <= now:
             self.refute(now)
         return True
+
+    def _weighs(self, now: float, author: NodeId) -> bool:
+        """Whether what `author` says of us tells us something: a member's word, if it is not ignored."""
+        world = self._world
+        return author in self._beliefs and world.member(author) and not world.ignored(now, author)
 
     def _shout(self, one: Statement, but: set[NodeId]) -> None:
         self.rumours.add(one)

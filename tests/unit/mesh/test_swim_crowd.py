@@ -6,13 +6,14 @@ A node dies of an exception in its membership, and strangers choose when they co
 import math
 from random import Random
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pyrsia.mesh import beliefs, probing
 from pyrsia.mesh.liveness import State
-from pyrsia.mesh.membership import Send, World
+from pyrsia.mesh.membership import Blame, Send, World
 from pyrsia.mesh.swim import Swim
 from pyrsia.wire.membership import (
     FIRST,
@@ -259,3 +260,74 @@ def test_a_helper_that_is_forgotten_owes_no_answer_and_who_asked_us_hears_that_w
     assert (probe.helpers, probe.able) == (set(), 0)
     crowd.timers(2)
     assert core.health.score == before
+
+
+# -- what strangers say of us --
+
+
+def told_it_is_suspected(by, *, sender, seconds=120):
+    """A node with three members and five guests that answer its pings, told once a second that `by(n)` suspects it.
+
+    The node, what it sent without being asked, and whom it blamed.
+    """
+    crowd = ComeAndGo()
+    core = crowd.core
+    aloud, blamed, now = [], [], 0.0
+
+    def note(effects):
+        for effect in effects:
+            if isinstance(effect, Blame):
+                blamed.append(effect.node)
+            elif isinstance(effect, Send) and isinstance(effect.message, Ping):
+                note(core.on_message(now, effect.node, Ack(effect.message.seq, VITALS, ())))
+            elif isinstance(effect, Send) and isinstance(effect.message, Tell):
+                aloud.append(effect.node)
+
+    note(core.on_known(0.0, CROWD))
+    for second in range(1, seconds + 1):
+        while core.wake_at <= second:
+            now = core.wake_at
+            note(core.on_timer(now))
+        now = float(second)
+        author = by(second)
+        if author is not None:
+            note(core.on_message(now, sender, Tell((said(Word.SUSPECT, ME, core.own.incarnation, author),))))
+    return core, aloud, blamed
+
+
+GUEST, MEMBER = CROWD[5], CROWD[1]  # the first three are members
+
+
+@pytest.mark.parametrize(
+    "by",
+    [lambda number: node_id(1_000 + number), lambda _: GUEST, lambda number: CROWD[3 + number % 5]],
+    ids=["new ids", "itself", "guests that are tracked"],
+)
+def test_a_strangers_suspicion_of_us_tells_us_nothing_and_nobody_else(by):
+    """As it was found: one guest held the patience of a node at nine times its length, and had it call out for ever."""
+    core, aloud, blamed = told_it_is_suspected(by, sender=GUEST)
+    assert (core.health.score, core.own.incarnation, aloud, blamed) == (0, 1, [], [])
+
+
+def test_a_member_that_believes_a_stranger_is_answered_and_nobody_else():
+    core, aloud, blamed = told_it_is_suspected(lambda number: node_id(1_000 + number), sender=MEMBER)
+    assert core.own.incarnation > 100
+    assert set(aloud) == {MEMBER}
+    assert (core.health.score, blamed) == (0, [])
+
+
+def test_a_members_suspicion_counts_whoever_brings_it_and_costs_it_when_it_stood_alone():
+    core, aloud, blamed = told_it_is_suspected(
+        lambda number: MEMBER if number == 1 else None, sender=GUEST, seconds=1
+    )
+    assert (core.health.score, core.own.incarnation, blamed) == (1, 2, [MEMBER])
+    assert len(set(aloud)) >= 2  # as many as it knows alive
+
+
+def test_old_suspicions_of_us_are_answered_once_a_message():
+    core = ComeAndGo().core
+    core.on_known(0.0, CROWD)
+    core.on_message(1.0, MEMBER, Tell((said(Word.SUSPECT, ME, 1, MEMBER),)))
+    old = tuple(said(Word.SUSPECT, ME, 1, node_id(number)) for number in range(100, 130))
+    answers = core.on_message(9.0, GUEST, Tell(old))
+    assert answers.count(Send(GUEST, Tell((core.own,)))) == 1
