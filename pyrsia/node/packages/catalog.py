@@ -218,8 +218,13 @@ class Catalog:
             if status:
                 standing.refuse_unless_offered(record)
         except Refusal as refusal:
-            exact = by_digest and self.policing.refuses(found, status, by_digest=True) is None
-            return None if exact else refusal
+            if not by_digest:
+                return refusal
+            denied = self.policing.refuses(found, status, by_digest=True)
+            if denied is None:
+                return None
+            # The log leaves it to who names the bytes; that they are not given is this node's own rule.
+            return Refusal(refusal.code, what=refusal.what, who=denied.who, do=denied.do)
         return self.policing.refuses(found, status)
 
     def _allowed(self, sha256: str, *, by_digest: bool = True) -> "_Given | None":
@@ -267,8 +272,11 @@ class Catalog:
             refusal = self._refuses(found)
             if refusal is None:
                 return _Given(found.body, _file(found))
-            if by_digest and exact is None and self._refuses(found, by_digest=True) is None:
-                exact = _Given(found.body, _file(found, refusal.what))
+            if by_digest and exact is None:
+                denied = self._refuses(found, by_digest=True)
+                if denied is None:
+                    exact = _Given(found.body, _file(found, refusal.what))
+                refusal = denied or refusal
             told = told or refusal
         if exact is None and told is not None:
             raise told

@@ -209,8 +209,11 @@ async def test_what_is_withdrawn_is_offered_no_more_and_its_proof_says_so(tmp_pa
         assert caught.value.code == "withdrawn"
         (refused,) = catalog.refused("idna")
         assert (refused.refusal.code, refused.by_digest, refused.file.yanked) == ("withdrawn", False, "")
-        with pytest.raises(Refusal, match="because it is so"):
+        assert caught.value.who == "the network's members, in its log"
+        with pytest.raises(Refusal, match="because it is so") as caught:
             catalog.by_digest(story.sha256)
+        assert (caught.value.code, caught.value.who) == ("withdrawn", "this node's policy")
+        assert "use another version" in caught.value.do
         with pytest.raises(Refusal, match="because it is so"):
             await catalog.blob(story.sha256)
         with pytest.raises(Refusal, match="because it is so"):
