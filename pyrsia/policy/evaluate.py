@@ -129,7 +129,10 @@ def _fallen(rules: Rules, facts: Facts) -> Iterator[Reason]:
     key = _FALLEN.get(facts.status)
     if key is None:
         return
-    given, what = getattr(rules, key) == BY_DIGEST, f"its status is {facts.status}"
+    given, what = (
+        getattr(rules, key) == BY_DIGEST,
+        f"its status is {facts.status}{f': {facts.why}' if facts.why else ''}",
+    )
     if given and facts.by_digest:
         yield Reason(key, True, f"{what}, and it is given by its digest")
     elif given:

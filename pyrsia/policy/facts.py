@@ -42,6 +42,7 @@ class Facts:
         verdict: what it was published with; "" where that is its status, or nobody said.
         any_version: whether the version in `purl` is made up, to ask about a package whatever its version: what facts
             say of that one means nothing, and is not asked. `known` is then what they say of the file alone.
+        why: the reason that the log gives for a status that it fell to; "" where there is none.
         by_digest: whether who asks named these very bytes, not a version or a tag that led to them.
         known: what facts of the log say of this version; None where nobody asked.
         published_ms: block time of its `artifact.add`, or when it was pushed, or when upstream says that it was
@@ -61,6 +62,7 @@ class Facts:
     verdict: str = ""
     by_digest: bool = False
     any_version: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

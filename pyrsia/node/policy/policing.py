@@ -20,7 +20,7 @@ import trio
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.known import Known
 from pyrsia.ledger import views
-from pyrsia.ledger.standing import WITNESSED
+from pyrsia.ledger.standing import PUBLISHED, WITNESSED
 from pyrsia.ledger.state import Reads
 from pyrsia.ledger.views import Placed
 from pyrsia.policy import evaluate, rules
@@ -325,4 +325,11 @@ def facts_of(reads: Reads, placed: Placed, status: str, *, isolations: bool = Tr
         upstream=body["upstream"],
         published_ms=body["time_ms"],
         verdict=body["verdict"],
+        why=_why_fallen(reads, body["sha256"], body["purl"], status) if status not in PUBLISHED else "",
     )
+
+
+def _why_fallen(reads: Reads, sha256: str, purl: str, status: str) -> str:
+    """The reason that the log gives for this status; "" where it gives none, or says another one now."""
+    record = views.status(reads, sha256, purl)
+    return "" if record is None or record["status"] != status else str(record.get("reason", ""))

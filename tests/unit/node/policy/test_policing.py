@@ -11,7 +11,7 @@ from pyrsia.node.log.proofs import Proofs
 from pyrsia.node.packages.catalog import Catalog
 from pyrsia.node.policy.judging import Judge
 from pyrsia.node.policy.policing import LOOK_S, Policing, facts_of
-from pyrsia.policy.evaluate import NEVER_MS
+from pyrsia.policy.evaluate import NEVER_MS, decide
 from pyrsia.policy.facts import LOCAL, Facts
 from pyrsia.policy.rules import parse
 from pyrsia.serve.desks.supply import LocalRow, NoLocal, NoUpstream, Supply, of_log
@@ -88,6 +88,21 @@ def test_the_facts_of_a_file_are_what_the_log_says(story):
     assert [one.node for one in facts.agreeing] == body["agreeing"]
     assert len({one.operator for one in facts.agreeing}) == len(facts.agreeing) == 2
     assert {one.isolation for one in facts.agreeing} == {"namespace"}
+
+
+def test_what_fell_is_told_with_the_reason_that_the_log_gives(story, monkeypatch):
+    reads = story.world.archive.state
+    placed = views.artifact(reads, story.sha256)
+    record = {"leaf": 1, "status": "WITHDRAWN", "reason": "it greets the wrong people"}
+    monkeypatch.setattr("pyrsia.ledger.views.status", lambda *_: record)
+    facts = facts_of(reads, placed, "WITHDRAWN")
+    assert facts.why == "it greets the wrong people"
+    against = [one.what for one in decide(parse(b"", "x"), facts, 0).reasons if not one.allows]
+    assert "its status is WITHDRAWN: it greets the wrong people" in against
+    assert facts_of(reads, placed, "DISPUTED").why == ""  # of another moment: its reason is none of this
+    assert facts_of(reads, placed, "REPRODUCED").why == ""
+    del record["reason"]
+    assert facts_of(reads, placed, "WITHDRAWN").why == ""
 
 
 async def test_what_is_denied_is_given_at_no_door_and_nothing_is_fetched_for_it(policed, shelf, story):
