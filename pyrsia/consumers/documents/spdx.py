@@ -100,12 +100,23 @@ def count(path: Path, data: bytes | None = None) -> int:
 
 def _named(found: Spdx, path: Path, *, whole: bool) -> list[Package] | list[Element]:
     if is_graph(found):
-        return [one for one in found.graph or () if one.type in ("software_Package", "Package")]
+        return [one for one in found.graph or () if _is_package(one)]
     if found.version not in VERSIONS:
         said = text(found.version)[:40] or _CONTEXT.sub("", str(found.context)[:200])[:40] or "missing"
         raise refused(path, f"it is SPDX of a version that is not read: {said}", _DO)
     roots = {text(one) for one in found.describes or ()} - {""}
     return [one for one in found.packages or () if whole or text(one.id) not in roots]
+
+
+def _is_package(one: Element) -> bool:
+    """Profiles have types of packages of their own (`ai_AIPackage`), and whatever has a purl is one to us."""
+    types = one.type if isinstance(one.type, list) else [one.type]
+    return any(text(kind).endswith("Package") for kind in types) or any(_locators(one))
+
+
+def _locators(one: Element) -> list[str]:
+    named = [text(other.identifier) for other in one.identifiers or () if other.kind == "packageUrl"]
+    return [text(one.url), *named] if text(one.url) else named
 
 
 def _of(one: Package | Element, lines: Mapping[str, int]) -> tuple[Component, ...]:
@@ -118,7 +129,9 @@ def is_graph(found: Spdx) -> bool:
 
 
 def _package(one: Package, lines: Mapping[str, int]) -> tuple[Component, ...]:
-    locators = [text(ref.locator) for ref in one.references or () if ref.kind == "purl"]
+    # A tool may write the type as an address: http://spdx.org/rdf/references/purl
+    kinds = ((text(ref.kind).rpartition("/")[2], ref) for ref in one.references or ())
+    locators = [text(ref.locator) for kind, ref in kinds if kind == "purl"]
     sums = (text(sum.value).lower() for sum in one.checksums or () if sum.algorithm == "SHA256")
     licences = (text(said) for said in (one.concluded, one.declared))
     licence = next((said for said in licences if said and said not in _NOTHING), "")
@@ -141,7 +154,5 @@ def _each(
 
 def _element(one: Element, lines: Mapping[str, int]) -> tuple[Component, ...]:
     """A graph says licences by relations between its elements; those are not followed."""
-    named = [text(other.identifier) for other in one.identifiers or () if other.kind == "packageUrl"]
     sums = (text(sum.value).lower() for sum in one.verified or () if sum.algorithm == "sha256")
-    locators = [text(one.url), *named] if text(one.url) else named
-    return _each(locators, one, next(sums, ""), "", lines)
+    return _each(_locators(one), one, next(sums, ""), "", lines)

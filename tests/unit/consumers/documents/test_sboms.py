@@ -103,6 +103,36 @@ def test_packages_of_a_graph_of_spdx_3_are_read(written):
     ]
 
 
+def test_packages_of_every_profile_of_spdx_3_and_whatever_has_a_purl_are_read(written):
+    """An AI package was passed over in silence, and an audit without it said that nothing was found."""
+    elements = [
+        {"type": "ai_AIPackage", "name": "torch", "software_packageUrl": "pkg:pypi/torch@1.0"},
+        {"type": "https://spdx.org/rdf/3.0.1/terms/Dataset/DatasetPackage", "name": "no purl"},
+        {"type": ["software_Package"], "software_packageUrl": "pkg:pypi/g@1.0"},
+        {
+            "type": "software_File",
+            "externalIdentifier": [
+                {"externalIdentifierType": "packageUrl", "identifier": "pkg:pypi/f@1.0"},
+                {"externalIdentifierType": "cpe23", "identifier": "cpe:x"},
+            ],
+        },
+        {"type": "software_File", "name": "plain"},
+        {"type": [None, 3, "Relationship"]},
+        {"type": {"a": "Package"}},
+    ]
+    path = written({"@context": SPDX3["@context"], "@graph": elements})
+    found = list(sboms.components(path))
+    assert [one.purl for one in found] == ["pkg:pypi/torch@1.0", "", "pkg:pypi/g@1.0", "pkg:pypi/f@1.0"]
+    assert found[1].name == "no purl"
+    assert spdx.count(path) == 4
+
+
+def test_a_purl_of_spdx_2_may_name_its_type_as_an_address(written):
+    external = {"referenceType": "http://spdx.org/rdf/references/purl", "referenceLocator": "pkg:pypi/a@1"}
+    path = written({"spdxVersion": "SPDX-2.3", "packages": [{"name": "a", "externalRefs": [external]}]})
+    assert [one.purl for one in sboms.components(path)] == ["pkg:pypi/a@1"]
+
+
 @pytest.mark.parametrize(
     "value",
     [
