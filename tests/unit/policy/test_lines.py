@@ -3,7 +3,7 @@
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyrsia.errors import Refusal
@@ -86,6 +86,8 @@ def test_every_key_and_element_that_tomllib_reads_has_its_line():
         assert place[-1] != "k" or "k" in TEXT.splitlines()[line_of(TEXT, place) - 1]
 
 
+@example("0:{", [])
+@example("a=[", [])
 @given(st.text(max_size=200), st.lists(st.sampled_from(["a", "b", 0, 1]), max_size=3))
 def test_any_text_whatever_has_a_line_or_none(text, place):
     """What `tomllib` refuses is never asked about; a wrong line would be a pity, an exception a bug."""
