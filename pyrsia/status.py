@@ -283,6 +283,12 @@ class ReplicationStatus(msgspec.Struct, frozen=True):
     full: bool = False
     leaving: bool = False
 
+    def notice(self) -> str:
+        """For the operator at a glance: an order that stands over restarts; "" without one."""
+        if not self.leaving:
+            return ""
+        return "storage: this node hands over what it keeps and takes nothing new: `pyrsia node drain` (--undo)"
+
     def line(self) -> str:
         """In a line; empty in a network without storage members."""
         if not self.members:

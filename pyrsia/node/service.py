@@ -645,6 +645,7 @@ class Node:
             *self.membership.notices(),
             *self.webhooks.notices(),
             alone(self._linked, self._others, lambda: trio.current_time() - self.started_s),
+            self.keeping.status().notice(),
         )
 
     # -- life --

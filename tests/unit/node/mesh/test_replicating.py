@@ -404,6 +404,8 @@ async def test_a_member_that_leaves_hands_over_and_says_when_it_is_safe(crowd, c
         (said,) = [one for one in caplog.records if "safe to stop" in one.getMessage()]
         assert said.levelno == logging.INFO  # nothing that anybody has to mend
         assert told.line().endswith("safe to stop")
+        assert "pyrsia node drain" in leaver.keeping.status().notice()
+        assert crowd.all[1].keeping.status().notice() == ""
         for data in mine:
             assert crowd.holders(data) >= set(crowd.owners(data, {leaver.node}))
         assert leaver.keeping.status().shards == 0
