@@ -20,6 +20,9 @@ from pyrsia.units import MAX_IMPORTED, MAX_OSV_RECORD_BYTES, Limit
 
 MAX_DIRECTORY_BYTES = Limit(64 << 20, "of a ZIP file's own list: 500,000 names of 80 characters")
 MAX_EXPANSION = Limit(60, "times its own size that a ZIP file of records unpacks to; real exports reach ten")
+PACKING_SLACK = Limit(
+    1 << 16, "bytes that a member may have packed beyond its own: those that do not pack grow by 5 in 16,383"
+)
 SMALL_BYTES = Limit(64 << 20, "that any ZIP file may unpack to, whatever its own size")
 
 _ZIP: Final = b"PK\x03\x04"
@@ -178,8 +181,8 @@ def _content(file: IO[bytes], member: zipfile.ZipInfo) -> bytes:
     Raises:
         Malformed, zlib.error, struct.error, ValueError, OSError: it is damaged, or packed in another way.
     """
-    if member.compress_size > 2 * MAX_OSV_RECORD_BYTES.value:
-        raise Malformed(f"{member.compress_size:,} packed bytes are more than any record")
+    if member.compress_size > member.file_size + PACKING_SLACK.value:
+        raise Malformed(f"{member.compress_size:,} packed bytes are no {member.file_size:,} unpacked ones")
     file.seek(member.header_offset)
     magic, names, extra = _LOCAL.unpack(file.read(_LOCAL.size))
     if magic != _ZIP:
@@ -205,9 +208,14 @@ def _barred(member: zipfile.ZipInfo) -> str:
 
 
 def _check_sizes(members: list[zipfile.ZipInfo], packed: int) -> None:
-    """Members may share bytes, and each may look small: what all of them come to is what a bomb cannot hide."""
+    """Members may share bytes, and each may look small: what all of them come to is what a bomb cannot hide.
+
+    Packed as well as unpacked: what is shared is read, and copied, once for each member.
+    """
     if len(members) > MAX_IMPORTED.value:
         raise Malformed(f"it has {len(members):,} members, {MAX_IMPORTED.value:,} are read")
+    if sum(one.compress_size for one in members) > packed:
+        raise Malformed(f"its members overlap: together they would be longer than its {packed:,} bytes")
     total = sum(one.file_size for one in members if one.file_size <= MAX_OSV_RECORD_BYTES.value)
     if total > max(SMALL_BYTES.value, packed * MAX_EXPANSION.value):
         times = MAX_EXPANSION.value
