@@ -5,6 +5,7 @@ record goes, behind that in a temporary file without a name. Of what has no end 
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from tempfile import SpooledTemporaryFile
 from typing import IO, Final
 
@@ -13,7 +14,7 @@ import msgspec
 from pyrsia.consumers.documents.finding import Found, archive, is_zip
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.consumers.documents.reading import refused
-from pyrsia.errors import Malformed
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import MAX_IMPORTED, MAX_OSV_RECORD_BYTES, Limit
 
 MAX_PIPED_BYTES = Limit(
@@ -30,15 +31,12 @@ def piped(stream: IO[bytes], tally: Tally) -> Iterator[Found]:
     Raises:
         Refusal: nothing comes, too much comes, or it is none of the three.
     """
-    with SpooledTemporaryFile(MAX_OSV_RECORD_BYTES.value) as kept:
+    with _room() as kept:
         size = _keep(stream, kept)
-        kept.seek(0)
         start = kept.read(4)
         kept.seek(0)
         if not start:
-            raise refused(
-                NAME, "nothing came", "see what writes to it; `curl --fail` says why it got nothing"
-            )
+            raise _nothing()
         if start.startswith(_GZIP):
             raise refused(NAME, "it is packed by gzip", "unpack it on the way: `| gunzip |`")
         if is_zip(start):
@@ -50,17 +48,29 @@ def piped(stream: IO[bytes], tally: Tally) -> Iterator[Found]:
             yield from _text(kept, size, tally)
 
 
+@contextmanager
+def _room() -> Iterator[IO[bytes]]:
+    """Where it is kept. A disk that took not all of it says so once more when it is given back: nobody asks."""
+    kept = SpooledTemporaryFile(MAX_OSV_RECORD_BYTES.value)  # noqa: SIM115 - its own end would raise
+    try:
+        yield kept
+    finally:
+        with suppress(OSError):
+            kept.close()
+
+
 def _keep(stream: IO[bytes], kept: IO[bytes]) -> int:
-    """How many bytes came."""
+    """All that comes, to be read from its start; how many bytes came."""
     size = 0
     try:
-        while piece := stream.read(_PIECE_BYTES):
+        while piece := _next(stream):
             size += len(piece)
             if size > MAX_PIPED_BYTES.value:
                 raise refused(
                     NAME, f"more than {MAX_PIPED_BYTES.value:,} bytes came", "import one ecosystem at a time"
                 )
             kept.write(piece)
+        kept.seek(0)  # the last of it goes to the disk only now
     except OSError as error:
         raise refused(
             NAME, f"it cannot be kept: {error.strerror}", "see the room for temporary files (`TMPDIR`)"
@@ -68,11 +78,22 @@ def _keep(stream: IO[bytes], kept: IO[bytes]) -> int:
     return size
 
 
+def _next(stream: IO[bytes]) -> bytes:
+    try:
+        return stream.read(_PIECE_BYTES)
+    except OSError as error:
+        raise refused(NAME, f"it cannot be read: {error.strerror}", "see what it is led from") from None
+
+
 def _text(kept: IO[bytes], size: int, tally: Tally) -> Iterator[Found]:
     """The first line tells which of both it is: of a record over several lines it is no value of its own."""
-    first = kept.readline(MAX_OSV_RECORD_BYTES.value + 1)
-    while first.isspace() and kept.tell() < size:
-        first = kept.readline(MAX_OSV_RECORD_BYTES.value + 1)
+    first, number = kept.readline(MAX_OSV_RECORD_BYTES.value + 1), 1
+    while first.isspace():
+        if number > MAX_IMPORTED.value:
+            raise _too_many_lines()
+        first, number = kept.readline(MAX_OSV_RECORD_BYTES.value + 1), number + 1
+    if not first:
+        raise _nothing()
     is_lines = _is_value(first)
     kept.seek(0)
     if is_lines:
@@ -98,9 +119,7 @@ def _lines(kept: IO[bytes], tally: Tally) -> Iterator[Found]:
     while line := kept.readline(MAX_OSV_RECORD_BYTES.value + 1):
         number += 1
         if number > MAX_IMPORTED.value:
-            raise refused(
-                NAME, f"it has more than {MAX_IMPORTED.value:,} lines", "import one ecosystem at a time"
-            )
+            raise _too_many_lines()
         where = f"{NAME}, line {number}"
         if len(line) > MAX_OSV_RECORD_BYTES.value:
             tally.refuse(
@@ -110,3 +129,11 @@ def _lines(kept: IO[bytes], tally: Tally) -> Iterator[Found]:
                 line = kept.readline(MAX_OSV_RECORD_BYTES.value)
         elif not line.isspace():
             yield Found(where, line)
+
+
+def _nothing() -> Refusal:
+    return refused(NAME, "nothing came", "see what writes to it; `curl --fail` says why it got nothing")
+
+
+def _too_many_lines() -> Refusal:
+    return refused(NAME, f"it has more than {MAX_IMPORTED.value:,} lines", "import one ecosystem at a time")

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import resource
+import signal
 
 import pytest
 
@@ -79,7 +81,9 @@ def test_what_stands_behind_the_first_line_is_judged_by_who_reads_records():
         (b"PK\3\4 and no more", "no ZIP file"),
         (b"[" * (LONG + 1), "its first line is no record"),
         (b"<html>\n" + b"x" * LONG, "its first line is no record"),
-        (b"\n" * (LONG + 1), "its first line is no record"),
+        (b"\n" * 1_000, "nothing came"),
+        (b" " * (LONG + 1), "nothing came"),
+        (b"\n" * (LONG + 1), "it has more than 500,000 lines"),
     ],
 )
 def test_what_is_none_of_the_three_is_refused_with_a_sentence(data, why):
@@ -104,13 +108,29 @@ def test_lines_without_an_end_are_cut_at_the_records_of_an_import(monkeypatch):
         read(LINE + b"\n" * 9)
 
 
-def test_a_disk_without_room_is_told():
+def test_a_stream_that_cannot_be_read_is_no_matter_of_the_disk():
     class Broken:
         def read(self, _):
-            raise OSError(28, "No space left on device")
+            raise OSError(21, "Is a directory")
 
-    with pytest.raises(Refusal, match="No space left on device"):
+    with pytest.raises(Refusal, match="it cannot be read: Is a directory") as told:
         list(piped(Broken(), Tally()))
+    assert "TMPDIR" not in told.value.do
+
+
+@pytest.mark.parametrize("short", [1, 500, 100_000])
+def test_a_disk_without_room_is_told_also_when_only_the_last_bytes_lack_it(short):
+    """As it was found: what was buffered went to the disk where nobody waited for its no."""
+    before, size = resource.getrlimit(resource.RLIMIT_FSIZE), LONG + (1 << 20) + 1_000
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - short, before[1]))
+    try:
+        with pytest.raises(Refusal, match="it cannot be kept: File too large") as told:
+            list(piped(io.BytesIO(b"x" * size), Tally()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "TMPDIR" in told.value.do
 
 
 def test_nothing_of_it_stays_on_the_disk(tmp_path, monkeypatch):
