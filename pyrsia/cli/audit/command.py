@@ -103,7 +103,7 @@ def audit(
 
         tell_refusal(exhausted("what is audited"), as_json=shape == "json")
         return 3
-    _tell(report, shape, out)
+    _tell(report, shape, out, node)
     return report.exit
 
 
@@ -156,14 +156,15 @@ def _report(
     return findings.report(gathered, answered, fail_on=fail_on, ignored=ignored, lifts=lifts)
 
 
-def _tell(report: "Report", shape: str, out: Path | None) -> None:
+def _tell(report: "Report", shape: str, out: Path | None, node: Client) -> None:
     from pyrsia.cli.audit import tell as audit_tell
+    from pyrsia.cli.naming import with_names
     from pyrsia.consumers.auditing import as_json, sarif
     from pyrsia.files import write_whole
     from pyrsia.wire.text import safe
 
     if shape == "table":
-        text = "".join(f"{safe(line)}\n" for line in audit_tell.lines(report))
+        text = "".join(f"{safe(line)}\n" for line in with_names(node, audit_tell.lines(report)))
     else:
         made = as_json.document(report) if shape == "json" else sarif.document(report, os.getcwd())
         text = json.dumps(made, sort_keys=True, indent=None if shape == "json" else 1) + "\n"

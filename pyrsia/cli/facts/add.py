@@ -14,6 +14,7 @@ import click
 from pyrsia.cli.answers import Status, shaped, typed
 from pyrsia.cli.facts.words import subject_of, takes_back, what
 from pyrsia.cli.log.when import Time
+from pyrsia.cli.naming import by
 from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Malformed, Refusal
@@ -215,10 +216,9 @@ def _mine(node: Client, row: dict[str, Any]) -> None:
         Refusal: `forbidden` for what another said, `conflict` for what counts no more.
     """
     if row["author"] != shaped(node.get("/api/v1/status"), Status)["node_id"]:
-        by = row["author_name"] or row["author"][:8]
         raise Refusal(
             "forbidden",
-            what=f"{by} said it, and only who said a fact can take it back",
+            what=f"{by(row)} said it, and only who said a fact can take it back",
             who="your command",
             do="say otherwise with `pyrsia facts add`, or leave its author out in your policy",
         )

@@ -7,6 +7,7 @@ import click
 
 from pyrsia.cli.facts.words import about, day, files_of, subject_of
 from pyrsia.cli.log.when import as_of_option, moment, told
+from pyrsia.cli.naming import by
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
 
@@ -39,7 +40,7 @@ def history(subject: str, as_of: str | None, target: str | None, as_json: bool) 
         found = Pages(node, query)
         rows = list(found)
         facts = _said(rows)
-    names = {row["author"]: row["author_name"] or row["author"][:8] for row in rows}
+    names = {row["author"]: by(row) for row in rows}
     stories = [msgspec.to_builtins(one) for one in timeline(facts, found.time_ms)]
     value = {
         "subject": query["of"], "size": found.size, "time_ms": found.time_ms, "whole": found.whole,

@@ -181,7 +181,7 @@ def goes_by(error: BaseException) -> bool:
 
 
 def stood(tally: Tally, *, again: bool = True) -> str:
-    """What an import that ends early leaves behind, in a sentence. `again`: whether it may be run again for the rest."""
+    """What an import that ends early leaves behind, in a sentence. `again`: whether running it again may help."""
     said = ", ".join(f"{tally.outcomes[name]:,} {name}" for name in OUTCOMES if tally.outcomes[name])
     return f"so far: {said or 'nothing said'}{'; run the same command again for the rest' * again}"
 

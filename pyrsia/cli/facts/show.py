@@ -8,6 +8,7 @@ import click
 from pyrsia.cli.facts.add import KINDS
 from pyrsia.cli.facts.words import about, files_of, state, subject_of, what
 from pyrsia.cli.log.when import as_of_option, moment, told
+from pyrsia.cli.naming import by
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
 
@@ -106,7 +107,7 @@ def cells(row: dict[str, Any]) -> tuple[object, ...]:
         row["leaf"],
         told(row["time_ms"]),
         row["kind"],
-        row["author_name"] or row["author"][:8],
+        by(row),
         state(row),
         said if len(said) <= _WIDE else said[: _WIDE - 1] + "\u2026",
     )

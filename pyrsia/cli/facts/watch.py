@@ -12,6 +12,7 @@ from pyrsia.cli.facts.add import KINDS
 from pyrsia.cli.facts.show import kind_option, newest
 from pyrsia.cli.facts.words import state, what
 from pyrsia.cli.log.when import told
+from pyrsia.cli.naming import by
 from pyrsia.cli.tell import examples, json_option, node_option
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -150,7 +151,6 @@ def _show(row: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(row, sort_keys=True))
         return
-    by = row["author_name"] or row["author"][:8]
     comes = f", {state(row)}" if row["state"] == "to-come" else ""
     line = f"{row['leaf']:>8}  {told(row['time_ms'])}  {row['kind']:<{_KIND}} {row['subject']}"
-    click.echo(safe(f"{line}  {what(row)} ({by}{comes})"))
+    click.echo(safe(f"{line}  {what(row)}, says {by(row)}{comes}"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pyrsia.cli.naming import with_names
 from pyrsia.cli.tell import examples, json_option, node_option, tell, tell_refusal
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -103,7 +104,7 @@ def check(
     tell(
         {"ok": passed, "checked": told, "skipped": skipped},
         as_json=as_json,
-        text=lambda: [*(f"skipped: {one}" for one in skipped), *check_lines(rows, tried)],
+        text=lambda: with_names(node, [*(f"skipped: {one}" for one in skipped), *check_lines(rows, tried)]),
     )
     return 0 if passed else 1
 
@@ -146,11 +147,14 @@ def explain(subject: str, tried: Path | None, target: str | None, as_json: bool)
     tell(
         {"ok": all(one.allowed for _, one in said), "files": shown},
         as_json=as_json,
-        text=lambda: [
-            line
-            for at, (facts, one) in enumerate(said)
-            for line in (*([""] if at else []), *explain_lines(facts, one, _rules_at(rules, facts, rows)))
-        ],
+        text=lambda: with_names(
+            node,
+            (
+                line
+                for at, (facts, one) in enumerate(said)
+                for line in (*([""] if at else []), *explain_lines(facts, one, _rules_at(rules, facts, rows)))
+            ),
+        ),
     )
     return 0 if all(one.allowed for _, one in said) else 1
 
