@@ -41,7 +41,8 @@ _T = TypeVar("_T")
 _log = logging.getLogger("pyrsia.store")
 
 PARTIAL: Final = "partial"
-MEND: Final = b"storage/mend/"  # in MISC, then a SHA-256: the record of a blob that was let go and is wanted again since then
+# In MISC, then a SHA-256: the record of a blob that was let go and is wanted again since then.
+MEND: Final = b"storage/mend/"
 
 
 class BlobRecord(msgspec.Struct, frozen=True, array_like=True):
