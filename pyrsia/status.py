@@ -58,7 +58,7 @@ def decided_by(told: AgreementStatus) -> str:
 
 
 class PeerStatus(msgspec.Struct, frozen=True):
-    """One peer. Seconds and milliseconds are negative while unknown.
+    """One peer. Seconds and milliseconds are None while unknown: nobody sums up what is not there.
 
     Attributes:
         role: the log's roles with `+` between (`validator+builder`), `member` for none of them, `guest` for no member;
@@ -80,18 +80,18 @@ class PeerStatus(msgspec.Struct, frozen=True):
     role: str
     address: str
     connected: bool
-    rtt_ms: float = -1.0
+    rtt_ms: float | None = None
     received_bytes: int = 0
     sent_bytes: int = 0
     since_ms: int = 0
     state: str = "unknown"
-    gone_s: float = -1.0
-    heard_s: float = -1.0
+    gone_s: float | None = None
+    heard_s: float | None = None
     received_rate: int = 0
     sent_rate: int = 0
     version: str = ""
     log_size: int = 0
-    load_ms: int = -1
+    load_ms: int | None = None
     score: float = 0.0
     ignored: bool = False
     reason: str = ""
@@ -287,7 +287,9 @@ class ReplicationStatus(msgspec.Struct, frozen=True):
         """For the operator at a glance: an order that stands over restarts; "" without one."""
         if not self.leaving:
             return ""
-        return "storage: this node hands over what it keeps and takes nothing new: `pyrsia node drain` (--undo)"
+        return (
+            "storage: this node hands over what it keeps and takes nothing new: `pyrsia node drain` (--undo)"
+        )
 
     def line(self) -> str:
         """In a line; empty in a network without storage members."""

@@ -91,7 +91,7 @@ def _cells(peer: dict[str, Any]) -> dict[str, str]:
         "name": f"({peer['name']})" if peer["role"] == "guest" and peer["name"] else peer["name"],
         "role": peer["role"],
         "state": _state(peer),
-        "round trip": f"{peer['rtt_ms']:.1f} ms" if peer["rtt_ms"] >= 0 else "-",
+        "round trip": f"{peer['rtt_ms']:.1f} ms" if _is_known(peer["rtt_ms"]) else "-",
         "in": _rate(peer["received_rate"]),
         "out": _rate(peer["sent_rate"]),
         "version": peer["version"] or "-",
@@ -119,26 +119,33 @@ def _ago(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.0f} h"
 
 
+def _is_known(value: float | None) -> bool:
+    """An older node writes a negative number for what it does not know."""
+    return value is not None and value >= 0
+
+
 def _details(peer: dict[str, Any]) -> Iterator[str]:
     yield f"{peer['name']} ({peer['node_id']})"
     yield f"roles:        {', '.join(peer['roles']) or ('none' if peer['role'] != 'guest' else 'guest')}"
-    gone = f" for {_ago(peer['gone_s'])}" if peer["gone_s"] >= 0 else ""
+    gone = f" for {_ago(peer['gone_s'])}" if _is_known(peer["gone_s"]) else ""
     heard = (
-        f", heard {_ago(peer['heard_s'])} ago" if peer["heard_s"] >= 0 else ", not heard on a link of its own"
+        f", heard {_ago(peer['heard_s'])} ago"
+        if _is_known(peer["heard_s"])
+        else ", not heard on a link of its own"
     )
     yield f"state:        {_state(peer)}{gone}{heard}"
     if peer["suspected_by"]:
         yield f"suspected by: {', '.join(one[:8] for one in peer['suspected_by'])}"
     yield f"known by:     {', '.join(peer['known']) or 'nothing'}"
     yield f"address:      {peer['address'] or 'none'}"
-    yield f"round trip:   {peer['rtt_ms']:.1f} ms" if peer["rtt_ms"] >= 0 else "round trip:   unknown"
+    yield f"round trip:   {peer['rtt_ms']:.1f} ms" if _is_known(peer["rtt_ms"]) else "round trip:   unknown"
     yield f"link:         {peer['received_bytes']:,} bytes in, {peer['sent_bytes']:,} bytes out"
     yield f"rates:        {_rate(peer['received_rate'])} in, {_rate(peer['sent_rate'])} out"
     yield f"version:      {peer['version'] or 'unknown'}"
     yield f"log:          {peer['log_size']:,} entries, by its own word"
     yield (
         f"load:         {peer['load_ms']} ms late, by its own word"
-        if peer["load_ms"] >= 0
+        if _is_known(peer["load_ms"])
         else "load:         unknown"
     )
     ignored = "; what it tells unasked is not read" if peer["ignored"] else ""

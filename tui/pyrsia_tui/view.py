@@ -65,7 +65,7 @@ def _peer_row(peer: PeerStatus) -> tuple[str, ...]:
     return _row(
         f"({peer.name})" if peer.role == "guest" and peer.name else peer.name,
         seen_in_words(peer.state, peer.connected, peer.refused_until_ms),
-        f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms >= 0 else "-",
+        f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms is not None and peer.rtt_ms >= 0 else "-",
         f"{peer.score:.0f}" + (" ignored" if peer.ignored else ""),
         amount(peer.received_rate),
         amount(peer.sent_rate),

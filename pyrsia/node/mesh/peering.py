@@ -95,18 +95,18 @@ class Peering:
             address=(peer.address if peer is not None else "")
             or (record.control if record is not None else ""),
             connected=up,
-            rtt_ms=round(peer.rtt_ms if peer is not None and peer.rtt_ms >= 0 else seen.rtt_ms, 2),
+            rtt_ms=_said(peer.rtt_ms if peer is not None and peer.rtt_ms >= 0 else seen.rtt_ms, 2),
             received_bytes=peer.in_bytes if peer is not None else 0,
             sent_bytes=peer.out_bytes if peer is not None else 0,
             since_ms=peer.since_ms if peer is not None else 0,
             state=seen.state,
-            gone_s=round(seen.gone_s, 1),
-            heard_s=round(seen.heard_s, 1),
+            gone_s=_said(seen.gone_s, 1),
+            heard_s=_said(seen.heard_s, 1),
             received_rate=round(seen.rate.received),
             sent_rate=round(seen.rate.sent),
             version=vitals.version if vitals is not None else record.version if record is not None else "",
             log_size=vitals.log_size if vitals is not None else record.log_size if record is not None else 0,
-            load_ms=vitals.load if vitals is not None else -1,
+            load_ms=vitals.load if vitals is not None else None,
             score=round(self.scores.of(now_s, node), 1),
             ignored=self.scores.ignored(now_s, node),
             reason=self.scores.reason(node),
@@ -151,6 +151,11 @@ def make_peering(
         record=found.table.record,
         fixed=frozenset(NodeId(unb32(one.partition("@")[0])) for one in house.settings.net.peers),
     )
+
+
+def _said(value: float, digits: int) -> float | None:
+    """A number that is negative while it is unknown, rounded; None then."""
+    return round(value, digits) if value >= 0 else None
 
 
 def _name(member: Mapping[str, Any] | None, record: Record | None, peer: PeerLink | None) -> str:

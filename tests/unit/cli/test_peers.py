@@ -123,3 +123,18 @@ def test_a_narrow_terminal_has_fewer_columns_and_never_a_broken_line(width):
 def _whole(peer):
     shown = PeerStatus(**peer)
     return {field: getattr(shown, field) for field in shown.__struct_fields__}
+
+
+@pytest.mark.parametrize("unknown", [None, -1])
+def test_what_is_not_known_of_a_peer_is_null_for_scripts_and_a_word_for_people(pyrsia, told, unknown):
+    blank = {**PEER, "rtt_ms": unknown, "gone_s": unknown, "heard_s": unknown, "load_ms": unknown}
+    told.answers["/api/v1/peers"] = (200, {"peers": [blank]})
+    code, out, _ = pyrsia("peers", PEER["node_id"][:10], "--node", told.url)
+    rows = pyrsia("peers", "--node", told.url)[1]
+    raw = json.loads(pyrsia("peers", "--json", "--node", told.url)[1])
+    assert code == 0
+    assert "round trip:   unknown" in out
+    assert "load:         unknown" in out
+    assert "not heard on a link of its own" in out
+    assert " - " in rows
+    assert {raw["peers"][0][key] for key in ("rtt_ms", "gone_s", "heard_s", "load_ms")} == {unknown}

@@ -197,7 +197,8 @@ async def test_every_other_member_is_a_peer_whether_it_is_connected_or_not(node)
     assert [(one.rtt_ms, one.received_bytes, one.sent_bytes, one.role) for one in up] == [
         (1.23, 10, 20, "validator+builder+issuer")
     ]
-    assert {(one.rtt_ms, one.address) for one in rows if not one.connected} == {(-1.0, "")}
+    assert {(one.rtt_ms, one.address) for one in rows if not one.connected} == {(None, "")}
+    assert {(one.gone_s, one.heard_s, one.load_ms) for one in rows} == {(None, 0.5, None)}
     assert {one.state for one in rows} == {"alive"}
     assert "validator" in up[0].roles
     assert up[0].known == ("log", "its dial")
@@ -217,7 +218,7 @@ async def test_a_guest_with_a_link_is_a_row_and_what_it_did_stands_in_it(node):
         "sent a wrong chunk",
     )
     assert row.faults == {"sent a wrong chunk": 3}
-    assert (row.state, row.gone_s, row.heard_s, row.suspected_by) == ("dead", 12.3, -1.0, (b32(b"w" * 32),))
+    assert (row.state, row.gone_s, row.heard_s, row.suspected_by) == ("dead", 12.3, None, (b32(b"w" * 32),))
     assert (row.received_rate, row.sent_rate, row.version, row.log_size, row.load_ms) == (1, 3, "0.2", 9, 5)
     assert members[0].rtt_ms == 7.89  # of a probe, where no link measures it
     node.links.connected = []
