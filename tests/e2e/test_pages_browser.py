@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from pyrsia.serve.desks.providing import (
     AdvisoryView,
@@ -34,6 +35,7 @@ PAGES = {
     "package": "/packages/pkg:pypi/idna",
     "past": "/packages/pkg:pypi/idna?as_of=8",
     "facts": "/facts",
+    "said": "/packages/pkg:pypi/contract-tools",
     "entry": "/entries/7",
     "build": f"/builds/{REQUEST}",
     "log": f"/builds/{REQUEST}/log?builder={NODE}",
@@ -55,6 +57,7 @@ KNOWN = {
     "downloads": 1_234,
 }  # fmt: skip
 PHONE = {"width": 360, "height": 740}
+TABLET = {"width": 900, "height": 1100}
 DESK = {"width": 1280, "height": 900}
 
 
@@ -75,6 +78,18 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         row(7, "advisory", advisory="GHSA-jjg7-2v4v-x38h", severity="high"),
         row(6, "licence", expression="BSD-3-Clause"),
         row(5, "recheck", "sha256:" + "ab" * 32, outcome="contradicts"),
+        replace(
+            row(
+                4,
+                "commit-signature",
+                "pkg:pypi/contract-tools",
+                commit="ab" * 20,
+                good=True,
+                valid_from=1 << 41,
+            ),
+            state="to-come",
+        ),
+        replace(row(3, "licence", f"pkg:generic/{NODE}/pypi/{long}@1.0", expression="MIT"), text=long * 4),
     ]
     with in_thread(node) as url:
         yield url
@@ -116,7 +131,7 @@ def browser() -> Iterator["sync_api.Browser"]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("size", [PHONE, TABLET, DESK], ids=["phone", "tablet", "desk"])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_fits_its_screen_and_asks_nobody_else(
     address: str, browser: "sync_api.Browser", name: str, size: "sync_api.ViewportSize", scheme: str
@@ -142,6 +157,24 @@ def test_a_page_fits_its_screen_and_asks_nobody_else(
     assert all(
         url.startswith((f"{address}/style-", f"{address}/favicon", f"{address}/badge/")) for url in asked[1:]
     )
+
+
+@pytest.mark.parametrize("width", [900, 1200])
+def test_a_package_s_name_is_on_one_line_where_there_is_room(
+    address: str, browser: "sync_api.Browser", width: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(address + PAGES["facts"])
+        boxes = page.evaluate(
+            "[...document.querySelectorAll('td.about a')].filter(one => one.textContent.length < 26)"
+            ".map(one => new Set([...one.getClientRects()].map(line => line.top)).size)"
+        )
+    finally:
+        context.close()
+    assert boxes
+    assert set(boxes) == {1}
 
 
 def test_every_word_can_be_read_in_both_schemes(address: str, browser: "sync_api.Browser") -> None:
