@@ -9,6 +9,7 @@ from pyrsia.errors import Refusal
 from pyrsia.node import ports
 from pyrsia.node.ports import PATIENCE_S, passing, patiently
 from pyrsia.serve.http.listen import listen_tcp
+from pyrsia.units import Limit
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 ROW = "   0: 0100007F:{port:04X} 0100007F:{port:04X} {state} 00000000:00000000 00:00000000 00000000     0        0 0\n"
@@ -42,6 +43,14 @@ def test_a_system_that_does_not_tell_is_not_waited_for(tmp_path, text):
     assert not passing({7889}, (tmp_path / "away",))
     (tmp_path / "odd").write_text(text)
     assert passing({7889}, (tmp_path / "odd",)) is (text == "x")
+
+
+@pytest.mark.parametrize("cut", [1, 2, 20, 40, len(ROW.format(port=1, state="01"))])
+def test_of_a_long_table_the_beginning_counts_wherever_the_bound_cuts(tmp_path, monkeypatch, cut):
+    rows = len(ROW.format(port=1, state="01")) * 3
+    monkeypatch.setattr(ports, "MAX_TABLE_BYTES", Limit(rows + cut, "a test's"))
+    assert passing({7889}, table(tmp_path, *[(7889, "06")] * 5))
+    assert not passing({7889}, table(tmp_path, (7889, "0A"), *[(80, "01")] * 4))
 
 
 async def test_a_port_that_a_connection_held_is_bound_when_it_ends(monkeypatch, autojump_clock, caplog):
