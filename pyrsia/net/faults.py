@@ -31,7 +31,7 @@ class Faults:
         self._counted = counted
         self._blame = blame
         self._tell_refused = refused
-        self._strangers: Counter[bytes] = Counter()
+        self._linkless: Counter[bytes] = Counter()  # by transport key
 
     def refused(self, key: bytes) -> bool:
         """Whether the transport key `key` is banned right now."""
@@ -54,6 +54,17 @@ class Faults:
         if conn.faults >= LINK_FAULTS.value:
             self.ban(conn.peer.node, "faults")
 
+    def of_asker(self, peer: Peer, error: PyrsiaError) -> None:
+        """`peer` asked what none asks. Who left before that was found out does not get away with it: a link costs
+        nothing."""
+        if peer.conn is not None:
+            self.of_link(peer.conn, error)
+            return
+        self.count(error)
+        self.blame(peer.node, str(error))
+        if self._one_too_many(peer.curve):
+            self.ban(peer.node, "faults")
+
     def blame(self, node: NodeId, why: str) -> None:
         """Tell the node's owner whose fault it was, in words."""
         if self._blame is not None:
@@ -73,13 +84,19 @@ class Faults:
     def of_stranger(self, key: bytes, error: Malformed) -> None:
         """Who dialled us with the transport key `key` does not greet as it should."""
         self.count(error)
-        if len(self._strangers) >= MAX_BANS.value:
-            self._strangers.clear()
-        self._strangers[key] += 1
-        if self._strangers[key] >= LINK_FAULTS.value:
-            del self._strangers[key]
+        if self._one_too_many(key):
             self._counted["banned-stranger"] += 1
             self._bans.add(key, BAN_S.value)
+
+    def _one_too_many(self, key: bytes) -> bool:
+        """Count a fault of somebody who has no link that it could be counted for."""
+        if len(self._linkless) >= MAX_BANS.value:
+            self._linkless.clear()
+        self._linkless[key] += 1
+        if self._linkless[key] < LINK_FAULTS.value:
+            return False
+        del self._linkless[key]
+        return True
 
     def ban(self, node: NodeId, why: str) -> None:
         """Refuse `node` for a while and drop its link. `why` is a counter's name."""

@@ -198,8 +198,8 @@ class Answers:
         """What is told of an error. A peer's bytes must not end the node, whatever bug they find."""
         if isinstance(error, Refusal):
             return _error(frame, json.dumps(error.as_dict()).encode())
-        if isinstance(error, Malformed | PeerFault) and peer.conn is not None:
-            self._faults.of_link(peer.conn, error)
+        if isinstance(error, Malformed | PeerFault):
+            self._faults.of_asker(peer, error)
         elif isinstance(error, PyrsiaError):
             self._faults.count(error)
         else:

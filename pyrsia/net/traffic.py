@@ -107,11 +107,15 @@ class Traffic:
             conn.flush()  # what could be answered at once, in one message
 
     def _refused(self, peer: Peer) -> bool:
-        """Whether nothing more of `peer` is looked at: the frame before this one may have been one too many."""
-        refused = self._faults.refused(peer.curve)
-        if refused:
+        """Whether nothing more of `peer` is looked at: the frame before this one may have been one too many, or its
+        BYE. Who has no link cannot be cut off for what it sends, so nothing that it sends is worth anything."""
+        if self._faults.refused(peer.curve):
             self._counted["frame-banned"] += 1
-        return refused
+        elif peer.conn is None:
+            self._counted["frame-late"] += 1
+        else:
+            return False
+        return True
 
     def _take_bundle(self, conn: Conn, body: bytes, most: int) -> int:
         """Frame by frame, like those that come alone: a bad one takes no other with it, and each costs its sender.

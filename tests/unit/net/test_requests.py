@@ -12,6 +12,7 @@ from pyrsia.net.outbox import ORDINARY, URGENT
 from pyrsia.net.peers import Conn, Peer
 from pyrsia.units import LINK_FAULTS, MAX_LINK_MESSAGE_BYTES, MAX_REQUESTS_PER_PEER
 from pyrsia.wire import frames
+from pyrsia.wire.frames import Frame, Type
 
 sys.path.insert(0, str(Path(__file__).parent))
 from nodes import Node, join, pairs_by_id, until
@@ -108,6 +109,47 @@ async def test_who_asks_what_no_honest_node_asks_has_the_blame_and_loses_its_lin
 
     assert blamed == [(b.id, "odd: no honest node sends this")] * LINK_FAULTS.value
     assert a.links.counted["banned-faults"] == 1
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "in a task"])
+@pytest.mark.parametrize("place", [0, 40], ids=["before", "behind"])
+async def test_who_says_goodbye_beside_what_no_honest_node_asks_gets_away_with_nothing(at_once, place):
+    """Else links, which cost nothing, would buy any number of bad requests: nothing is counted where there is none."""
+    asked = []
+
+    def bad(node, body):
+        asked.append(body)
+        raise Malformed("odd: no honest node sends this")
+
+    async def later(node, body):
+        await trio.lowlevel.checkpoint()
+        bad(node, body)
+
+    blamed = []
+    async with trio.open_nursery() as nursery:
+        a = Node(ANN, methods={1: bad if at_once else later}, blame=lambda *told: blamed.append(told))
+        b = Node(BOB)
+        await join(nursery, a, b)
+        peer = b.links._peers.linked(a.id)
+        said = [frames.request(number, 5_000, 1, b"") for number in range(1, 41)]
+        said.insert(place, frames.encode(Frame(Type.BYE)))
+        said.append(frames.encode(Frame(Type.SEND, number=7, body=b"after the end")))
+        for one in said:
+            peer.outbox.push(one, URGENT, wake=False)
+        peer.conn.flush()
+        await until(lambda: (b.id, False) in a.events)
+        if place:
+            await until(lambda: a.links.refused_s(b.id) > 0)
+        nursery.cancel_scope.cancel()
+
+    assert a.got == []
+    assert blamed == [(b.id, "odd: no honest node sends this")] * len(asked)
+    if place:
+        assert len(asked) >= LINK_FAULTS.value
+        assert a.links.counted["banned-faults"] >= 1
+    else:
+        assert asked == []
+        assert a.links.counted["frame-late"] == 41
 
 
 async def test_no_answer_ends_at_the_deadline_and_a_link_that_breaks_says_so():
