@@ -1,8 +1,9 @@
 """Whom to ping next, and what follows from an answer or from none.
 
-Each node has its turn once in a round, in random order; one whose link broke comes at once. No answer after
-`DIRECT_S`: three others are asked to ping it, and it is pinged once more. No answer by any way after `PROBE_S` in all:
-`failed`. Anything that came from the node since is an answer.
+Each node has its turn once in a round, in random order; a member whose link broke comes at once, but not more often
+than the round would come to it. Whoever comes and goes beyond that, and guests, share every fourth probe. No answer
+after `DIRECT_S`: three others are asked to ping it, and it is pinged once more. No answer by any way after `PROBE_S` in
+all: `failed`. Anything that came from the node since is an answer.
 
 Helpers of a member are members, as long as there are any. Their word that the node answered them proves nothing: it
 ends a probe, and four such in a row without an answer of its own, where we have a way to the node, are as good as no
@@ -39,6 +40,9 @@ MOST: Final = 16 * FAILED  # wanted of a node that proved us wrong again and aga
 FORGIVEN_S: Final = 600.0  # after the last time
 TRIES: Final = 8  # at random for each node that is wanted: in a network of living nodes the first one fits
 MAX_RELAYS = Limit(256, "pings for others under way; more are refused, which costs the asker a helper")
+SHARE: Final = (
+    4  # of so many probes one is for guests whose links broke, and for members that lose theirs all the time
+)
 MAX_FIRST = Limit(64, "nodes whose link broke just now; all others have their turn in the round")
 
 
@@ -114,13 +118,19 @@ class Prober:
         self._probes: dict[int, _Probe] = {}
         self._relays: dict[int, _Relay] = {}
         self._doubts: dict[NodeId, _Doubt] = {}
+        self._turn = 0  # probes so far
         self._first: deque[NodeId] = deque(maxlen=MAX_FIRST.value)
+        self._jumped: dict[NodeId, int] = {}  # in which turn a member came first the last time
+        self._restless: deque[NodeId] = deque(maxlen=MAX_FIRST.value)
+        self._rest = 0  # the turn before which none of those has one
         self._round: list[NodeId] = []
+        self._room = 0  # for so many that come meanwhile
 
     # -- pings --
 
     def next(self, now: float) -> None:
         """Ping whose turn it is."""
+        self._turn += 1
         found = self._next_target(now)
         if found is None:
             return
@@ -129,14 +139,25 @@ class Prober:
         self._out.append(Send(target, Ping(self._seq, self._told(target, target not in self.contacts))))
 
     def add(self, node: NodeId) -> None:
-        """`node` has its turn in this round already. Who comes and goes all the time must not make the round longer."""
-        self._round.append(node)
-        if len(self._round) > 2 * len(self._beliefs):
-            self._round = list(self._beliefs.nodes())
+        """`node` has its turn in this round already, if there is room: those that come and go must not keep it from
+        ending, or nobody else has a turn again."""
+        if self._room:
+            self._room -= 1
+            self._round.append(node)
 
     def first(self, node: NodeId) -> None:
-        """The link with `node` broke: it is next."""
-        self._first.append(node)
+        """The link with `node` broke: it is next, if it is a member and this is not its habit.
+
+        Each probe that one takes out of its turn is one that the round waits for.
+        """
+        if node in self._first or node in self._restless:
+            return
+        since = self._turn - self._jumped.get(node, -math.inf)
+        if self._world.member(node) and since >= len(self._beliefs):
+            self._jumped[node] = self._turn
+            self._first.append(node)
+        else:
+            self._restless.append(node)
 
     def greet(self, node: NodeId) -> None:
         """Ping `node` and tell it what we are; nothing follows from its silence."""
@@ -256,8 +277,10 @@ class Prober:
             relay = self._relays.pop(seq)
             if relay.asker != node:
                 self._out.append(Send(relay.asker, Nack(relay.seq, False)))
-        if node in self._first:
-            self._first.remove(node)
+        self._jumped.pop(node, None)
+        for line in (self._first, self._restless):
+            if node in line:
+                line.remove(node)
 
     def erred(self, now: float, node: NodeId) -> None:
         """We alone suspected `node`, and it answered."""
@@ -271,12 +294,16 @@ class Prober:
     def _next_target(self, now: float) -> tuple[NodeId, bool] | None:
         """Whose turn it is, and whether that is because its link broke."""
         beliefs = self._beliefs
-        while self._first:
-            node = self._first.popleft()
-            if node in beliefs and beliefs.gone_s(now, node) is None:
-                return node, True
+        for line in (self._first, self._restless):
+            while line and (line is self._first or self._turn >= self._rest):
+                node = line.popleft()
+                if node in beliefs and beliefs.gone_s(now, node) is None:
+                    if line is self._restless:
+                        self._rest = self._turn + SHARE
+                    return node, True
         if not self._round:
             self._round = list(beliefs.nodes())
+            self._room = len(self._round)
         while self._round:
             at = self._draw.randrange(len(self._round))
             self._round[at], self._round[-1] = self._round[-1], self._round[at]

@@ -242,7 +242,7 @@ def test_deadlines_of_the_forgotten_are_swept_away():
 def test_a_helper_that_is_forgotten_owes_no_answer_and_who_asked_us_hears_that_we_have_no_way():
     crowd = alone()
     core = crowd.core
-    crowd.note(core.on_known(crowd.now, CROWD[:5]))
+    crowd.note(core.on_known(crowd.now, CROWD))  # so many that somebody is left when helpers are gone
     ann, bob = CROWD[:2]
     crowd.says(ann, Ping(1, ()))
     crowd.says(ann, Ask(77, bob, ()))
@@ -250,7 +250,7 @@ def test_a_helper_that_is_forgotten_owes_no_answer_and_who_asked_us_hears_that_w
     assert Send(ann, Nack(77, False)) in effects
     assert core._prober._relays == {}
     while not any(probe.helpers for probe in core._prober._probes.values()):
-        for node in CROWD[:5]:
+        for node in CROWD:
             if node in core.beliefs and core.state(node) is not State.ALIVE:
                 crowd.says(node, Ping(1, ()))
         crowd.timers(1)
@@ -331,3 +331,85 @@ def test_old_suspicions_of_us_are_answered_once_a_message():
     old = tuple(said(Word.SUSPECT, ME, 1, node_id(number)) for number in range(100, 130))
     answers = core.on_message(9.0, GUEST, Tell(old))
     assert answers.count(Send(GUEST, Tell((core.own,)))) == 1
+
+
+# -- links that break all the time --
+
+
+def found_dead_after(breaks, *, breaking_s=1.0, link=False):
+    """How long a member that falls silent is alive for us, while somebody's link comes and breaks every so often."""
+    crowd = ComeAndGo()
+    core = crowd.core
+    now, silent, dead_s = 0.0, CROWD[0], 60.0
+
+    def note(effects):
+        for effect in effects:
+            if not isinstance(effect, Send) or (effect.node == silent and now >= dead_s):
+                continue
+            if isinstance(effect.message, Ping):
+                note(core.on_message(now, effect.node, Ack(effect.message.seq, VITALS, ())))
+            elif isinstance(effect.message, Ask):
+                note(core.on_message(now, effect.node, Nack(effect.message.seq, True)))
+
+    note(core.on_known(0.0, CROWD))
+    for node in CROWD:
+        note(core.on_linked(0.0, node, True))
+    number, stay = 0, []
+    while now < 400.0:
+        at = number * breaking_s
+        while core.wake_at <= at:
+            now = core.wake_at
+            note(core.on_timer(now))
+            if core.state(silent) is State.DEAD:
+                return now - dead_s
+        now = at
+        if link and at >= dead_s:
+            note(core.on_linked(now, silent, False))
+            link = False
+        node = breaks(number)
+        if node is not None:
+            note(core.on_known(now, [node]))
+            note(core.on_linked(now, node, True))
+            note(core.on_linked(now, node, False))
+            if node not in CROWD:
+                stay.append(node)
+            if len(stay) > 2:
+                note(core.on_forgotten([stay.pop(0)]))
+        number += 1
+    return math.inf
+
+
+@pytest.mark.parametrize(
+    ("breaks", "breaking_s"),
+    [
+        (lambda _: GUEST, 1.0),
+        (lambda number: CROWD[3 + number % 5], 0.1),
+        (lambda _: MEMBER, 0.5),
+        (lambda number: CROWD[1 + number % 2], 0.5),
+        (lambda number: node_id(1_000 + number), 0.5),
+        (lambda number: node_id(1_000 + number), 0.1),
+    ],
+    ids=["a guest", "five guests", "a member", "two members", "new ids", "many new ids"],
+)
+def test_who_loses_its_link_all_the_time_takes_nobodys_turn(breaks, breaking_s):
+    """As it was found: a guest that came back once a second took every probe, and a dead member was alive for ever."""
+    alone_s = found_dead_after(lambda _: None)
+    assert found_dead_after(breaks, breaking_s=breaking_s) < 2 * alone_s
+
+
+def test_a_members_broken_link_is_looked_at_before_all_guests():
+    alone_s = found_dead_after(lambda _: None, link=True)
+    among_s = found_dead_after(lambda number: CROWD[3 + number % 5], breaking_s=0.05, link=True)
+    assert among_s < alone_s + 5
+
+
+def test_nodes_whose_links_broke_stand_in_line_once_and_leave_it_when_they_are_forgotten():
+    core = ComeAndGo().core
+    core.on_known(0.0, CROWD)
+    for _ in range(3):
+        for node in CROWD:
+            core.on_linked(1.0, node, False)
+    prober = core._prober
+    assert (list(prober._first), list(prober._restless)) == (CROWD[:3], CROWD[3:])
+    core.on_forgotten(CROWD)
+    assert not any((prober._first, prober._restless, prober._jumped))
