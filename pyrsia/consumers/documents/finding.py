@@ -27,7 +27,11 @@ SMALL_BYTES = Limit(64 << 20, "that any ZIP file may unpack to, whatever its own
 
 _ZIP: Final = b"PK\x03\x04"
 _EMPTY_ZIP: Final = b"PK\x05\x06"
-_TAIL: Final = 22 + 65_535 + 20  # the end of a ZIP's directory, its longest comment, the pointer to zip64's
+_LISTED: Final = b"PK\1\2"  # before each member in the list
+_WIDE: Final = struct.Struct("<4s36xQ8x")  # zip64's end: its mark, and how long the list is
+_TAIL: Final = (
+    22 + 65_535 + 20 + 56
+)  # the end of a ZIP's directory, its longest comment, zip64's and its pointer
 _LOCAL: Final = struct.Struct("<4s22x2H")
 _ENCRYPTED: Final = 0x1
 _DAMAGED: Final = (
@@ -212,8 +216,6 @@ def _check_sizes(members: list[zipfile.ZipInfo], packed: int) -> None:
 
     Packed as well as unpacked: what is shared is read, and copied, once for each member.
     """
-    if len(members) > MAX_IMPORTED.value:
-        raise Malformed(f"it has {len(members):,} members, {MAX_IMPORTED.value:,} are read")
     if sum(one.compress_size for one in members) > packed:
         raise Malformed(f"its members overlap: together they would be longer than its {packed:,} bytes")
     total = sum(one.file_size for one in members if one.file_size <= MAX_OSV_RECORD_BYTES.value)
@@ -222,8 +224,15 @@ def _check_sizes(members: list[zipfile.ZipInfo], packed: int) -> None:
         raise Malformed(f"{packed:,} bytes would unpack to {total:,}, more than {times} times as much")
 
 
+def _check_count(members: int) -> None:
+    if members > MAX_IMPORTED.value:
+        raise Malformed(f"it has {members:,} members, {MAX_IMPORTED.value:,} are read")
+
+
 def _check_directory(file: IO[bytes]) -> int:
-    """Before `zipfile` reads the list whole; how long the file is.
+    """Before `zipfile` reads the list whole, and makes an object of each member; how long the file is.
+
+    The end is looked for where `zipfile` does: a second place would be one for another length.
 
     Source: PKWARE APPNOTE 6.3.10, sections 4.3.14 to 4.3.16.
     """
@@ -233,13 +242,18 @@ def _check_directory(file: IO[bytes]) -> int:
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) < at + 22:
         raise Malformed("it is no ZIP file, or its end is missing")
-    length = struct.unpack_from("<L", tail, at + 12)[0]
-    if at >= 20 and tail[at - 20 : at - 16] == b"PK\x06\x07":
-        file.seek(min(size, struct.unpack_from("<Q", tail, at - 12)[0]))
-        wide = file.read(56)
-        if len(wide) == 56 and wide[:4] == b"PK\x06\x06":
-            length = max(0 if length == 0xFFFFFFFF else length, struct.unpack_from("<Q", wide, 40)[0])
-    if length > min(size, MAX_DIRECTORY_BYTES.value):
+    length, end = struct.unpack_from("<L", tail, at + 12)[0], max(0, size - _TAIL) + at
+    if at >= 20 and tail[at - 20 : at - 16] == b"PK\6\7":
+        end -= 20 + _WIDE.size
+        wide = tail[max(0, at - 20 - _WIDE.size) : at - 20]
+        if len(wide) < _WIDE.size or struct.unpack_from("<Q", tail, at - 12)[0] != end:
+            raise Malformed("the long form of its end is not where it says")
+        mark, length = _WIDE.unpack(wide)
+        if mark != b"PK\6\6":
+            raise Malformed("the long form of its end is missing")
+    if length > min(end, MAX_DIRECTORY_BYTES.value):
         raise Malformed(f"its list of members has {length:,} bytes, {MAX_DIRECTORY_BYTES.value:,} are read")
+    file.seek(end - length)
+    _check_count(file.read(length).count(_LISTED))
     file.seek(0)
     return size

@@ -251,3 +251,39 @@ def test_a_member_that_says_it_is_packed_to_much_more_than_itself_is_not_read(fo
     assert "1,048,576 packed bytes are no 2 unpacked ones" in tally.shown[0][1]
     noise = random.Random(7).randbytes(1 << 20)  # does not pack: it grows by a little
     assert found(zipped(("a.json", noise), ("b.json", b""), ("c.json", ONE)))[0] == [noise, b"", ONE]
+
+
+def listed(count, *, pointer=None, claimed=None):
+    """An archive in the long form with so many members of no bytes, and a pointer to its end."""
+    entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 45, 45, *[0] * 7, 1, *[0] * 6) + b"x"
+    start, length = 64, len(entry) * count
+    many = count if claimed is None else claimed
+    wide = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, many, many, length, start)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, start + length if pointer is None else pointer, 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", *[0] * 7)
+    return b"PK\3\4" + bytes(60) + entry * count + wide + locator + end
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"pointer": 0}, "not where it says"),
+        ({"pointer": 1 << 63}, "not where it says"),
+        ({"claimed": 1}, "it has 500,001 members"),
+        ({}, "it has 500,001 members"),
+    ],
+)
+def test_the_long_form_of_an_end_hides_no_list_and_no_count(found, monkeypatch, how, why):
+    """As it was found: a pointer to another place led past the bound; 1.5 million objects were made, then counted."""
+    monkeypatch.setattr(finding.zipfile, "ZipFile", None)  # nothing of it is read
+    with pytest.raises(Refusal, match=why):
+        found(listed(500_001, **how))
+
+
+def test_the_long_form_of_an_end_is_read_also_behind_a_long_comment(found, tmp_path):
+    data, tally = found(listed(3))
+    assert (data, tally.skipped["no .json file in an archive"]) == ([], 3)
+    commented = listed(3)[:-2] + struct.pack("<H", 65_535) + bytes(65_535)
+    assert found(commented)[1].skipped["no .json file in an archive"] == 3
+    with pytest.raises(Refusal, match="not where it says"):
+        found(listed(3, pointer=0)[:-2] + struct.pack("<H", 65_535) + bytes(65_535))
