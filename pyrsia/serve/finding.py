@@ -33,6 +33,10 @@ from pyrsia.wire import purl as purls
 WORDS = Limit(8, "people write three; each more is another pass over all names")
 STARS = Limit(4, "more make a pattern slow to match")
 LOOKED_AT = Limit(5_000, "names that hold a word and are compared with the others: 30 ms")
+PASSED = Limit(
+    500_000, "names that hold a word and are of another ecosystem or moment: two seconds, in turns"
+)
+A_TURN: Final = 1_000  # names between two turns of the loop: 5 us each
 READ = Limit(200, "packages whose versions are read for one question, where it names a version")
 VERSIONS = Limit(20, "newest versions of one package; its page has all")
 LOCAL_ROWS = Limit(2_000, "files pushed last to a package, read for its versions: 80 ms where it has 20,000")
@@ -75,12 +79,14 @@ class Search(msgspec.Struct, frozen=True):
 
     Attributes:
         more: there are more than these, or there may be: a question looks at a bounded number of names.
+        next: the `first` that goes on behind these; -1 where nothing does, and where only more of a name would help.
         size, time_ms: the moment of the past that it speaks of; -1 and 0: it speaks of now.
     """
 
     query: str
     packages: tuple[Found, ...]
     more: bool
+    next: int = -1
     size: int = -1
     time_ms: int = 0
 
@@ -134,39 +140,54 @@ class _Names:
         self._text = "\n" + "".join(lines)
         self._starts = list(accumulate(map(len, lines), initial=1))  # and the end of all
 
-    def search(
-        self, words: Sequence[_Word], ecosystem: str, there: Callable[[str], bool] = _everywhere
-    ) -> Iterator[_Name | None]:
-        """What fits all words, the best first; None at the end if that was not all of it.
+    async def search(
+        self,
+        words: Sequence[_Word],
+        ecosystem: str,
+        first: int,
+        most: int,
+        there: Callable[[str], bool] = _everywhere,
+    ) -> list[_Name | None]:
+        """What fits all words, the best first: `most` behind the first ones; None at the end if that was not all.
 
         Args:
             there: whether a purl is one of those that are asked about.
         """
         key = max((word.key for word in words), key=len, default="")
         start = next((word.text for word in words if word.text.startswith("pkg:") and not word.pattern), "")
-        looked_at = 0
-        for name in self._with(key) if key else self._from(start):
-            if ecosystem in ("", name.ecosystem) and there(name.purl):
-                if looked_at >= LOOKED_AT.value:
-                    yield None
-                    return
+        found: list[_Name | None] = []
+        passed = looked_at = fitting = 0
+        for step, name in enumerate(self._with(key) if key else self._from(start)):
+            if step % A_TURN == 0:
+                await trio.lowlevel.checkpoint()
+            if name is None:
+                continue
+            passed += 1
+            wanted = ecosystem in ("", name.ecosystem) and there(name.purl)
+            if passed > PASSED.value or (wanted and looked_at >= LOOKED_AT.value):
+                return [*found, None] if fitting >= first else found
+            if wanted:
                 looked_at += bool(words)
                 if all(word.fits(name) for word in words):
-                    yield name
+                    fitting += 1
+                    if fitting > first:
+                        found.append(name)
+                    if len(found) >= most:
+                        break
+        return found
 
     def _from(self, start: str) -> Iterator[_Name]:
         """Every name whose purl begins with `start`, in order."""
         first = bisect_left(self.in_order, start, key=lambda name: name.purl.lower())
         return takewhile(lambda name: name.purl.lower().startswith(start), islice(self.in_order, first, None))
 
-    def _with(self, key: str) -> Iterator[_Name]:
-        """Each name that has `key` in it, the best first."""
+    def _with(self, key: str) -> Iterator[_Name | None]:
+        """Each name that has `key` in it, the best first; None for each that is met again, which takes time as well."""
         seen: set[int] = set()
         for needles in ((f"\t{key}\n", f"\n{key}\t"), (f"\n{key}", f"\t{key}"), (f"-{key}",), (key,)):
             for line in heapq.merge(*map(self._lines, needles)):
-                if line not in seen:
-                    seen.add(line)
-                    yield self._names[line]
+                yield None if line in seen else self._names[line]
+                seen.add(line)
 
     def _lines(self, needle: str) -> Iterator[int]:
         """Numbers of the lines that have `needle` in them, upwards."""
@@ -201,6 +222,9 @@ class Finder:
     ) -> Search:
         """`count` packages behind the first `first` ones; all packages for an empty question.
 
+        Where a version is asked for, or a moment, packages that were looked at count, also those that had it not: a
+        page may be short or empty, and `next` says where the following one begins.
+
         Args:
             then: the log's packages at a moment of the past, and no others; None for what is here now.
 
@@ -212,20 +236,16 @@ class Finder:
         text = query.strip()[: MAX_SEARCH_CHARS.value]
         names, there = self._all(), _everywhere if then is None else then.holds
         words, version = _read(text, _VERSION)
-        if not version and next(names.search(words, ecosystem, there), None) is None:
+        if not version and not await names.search(words, ecosystem, 0, 1, there):
             words, version = _read(text, _PERHAPS_VERSION)
-        wanted = names.search(words, ecosystem, there)
         count = min(count, MAX_SEARCH_ROWS.value)
+        most = READ.value if version else count
+        wanted = await names.search(words, ecosystem, first, most + 1, there)
+        rows, looked = await self._told(wanted[:most], version, count, then)
+        more = looked < len(wanted) or None in wanted
+        following = first + looked if looked < len(wanted) and wanted[looked] is not None else -1
         moment = (-1, 0) if then is None else (then.size, then.time_ms)
-        if not version:
-            page = list(islice(wanted, first, first + count + 1))
-            shown = await self._told(page[:count], then)
-            return Search(text, tuple(shown), len(page) > len(shown), *moment)
-        read = list(islice(wanted, READ.value + 1))
-        rows = await self._told(read[: READ.value], then)
-        found = [row for row in rows if _has(row, version)]
-        chosen = tuple(_only(row, version) for row in found[first : first + count])
-        return Search(text, chosen, len(found) > first + count or len(read) > len(rows), *moment)
+        return Search(text, tuple(rows), more, following, *moment)
 
     def _all(self) -> _Names:
         """Every name once; one that was pushed here hides the network's."""
@@ -244,21 +264,30 @@ class Finder:
 
     # -- what is shown of a package --
 
-    async def _told(self, names: Sequence[_Name | None], then: Then | None) -> list[Found]:
-        """What there is of each; of the past only the first ones, if the histories of these are work enough."""
+    async def _told(
+        self, names: Sequence[_Name | None], version: str, count: int, then: Then | None
+    ) -> tuple[list[Found], int]:
+        """What there is of `count` that have the version ("" for any), and how many were looked at for it; of the past
+        only the first ones, if the histories of these are work enough."""
         found: list[Found] = []
-        for name in names:
-            if then is not None:
-                if found and then.spent:
-                    break
-                if name is not None:
-                    found.append(_stood(name, await then.stood(name.purl)))
-            elif name is not None:
-                if name.origin != LOCAL:
-                    await self._supply.network.prepare(name.purl)
-                found.append(self._found(name))
-                await trio.lowlevel.checkpoint()
-        return found
+        for looked, name in enumerate(names):
+            if len(found) >= count or name is None or (looked and then is not None and then.spent):
+                return found, looked
+            row = await self._row(name, then)
+            if not version:
+                found.append(row)
+            elif _has(row, version):
+                found.append(_only(row, version))
+        return found, len(names)
+
+    async def _row(self, name: _Name, then: Then | None) -> Found:
+        if then is not None:
+            return _stood(name, await then.stood(name.purl))
+        if name.origin != LOCAL:
+            await self._supply.network.prepare(name.purl)
+        row = self._found(name)
+        await trio.lowlevel.checkpoint()
+        return row
 
     def _versions(self, name: _Name) -> Sequence[str]:
         """The newest versions of a pushed package."""

@@ -81,15 +81,19 @@ def search(
     with Client(target) as node:
         found = node.get("/api/v1/search", **asked, **({"ecosystem": ecosystem} if ecosystem else {}))
     answer = shaped(found, Search)
-    tell(answer, as_json=as_json, text=lambda: _found(answer, first, count))
+    tell(answer, as_json=as_json, text=lambda: _found(answer))
     if not answer["packages"]:
         click.get_current_context().exit(1)
 
 
-def _found(answer: dict[str, Any], first: int, count: int) -> Iterator[str]:
+def _found(answer: dict[str, Any]) -> Iterator[str]:
     past = answer["size"] >= 0
     if past:
         yield f"as of {answer['size']:,} entries, {when.told(answer['time_ms'])} UTC"
+    if not answer["packages"] and answer["next"] >= 0:
+        yield "none among the first that were looked at"
+        yield _onward(answer)
+        return
     if not answer["packages"]:
         yield f"no package {'was' if past else 'here is'} called like {answer['query']}{' then' if past else ''}"
         yield "have one built: pyrsia build request NAME"
@@ -105,9 +109,12 @@ def _found(answer: dict[str, Any], first: int, count: int) -> Iterator[str]:
     ]
     yield from table(rows, ("package", "newest versions", "verdict of the newest", "of all versions"))
     if answer["more"]:
-        # Of the past there may come less than was asked for: each package costs its history.
-        following = first + (len(rows) if past else count)
-        yield f"there may be more: --first {following}, or write more of the name"
+        yield _onward(answer)
+
+
+def _onward(answer: dict[str, Any]) -> str:
+    further = f"--first {answer['next']}, or " if answer["next"] >= 0 else ""
+    return f"there may be more: {further}write more of the name"
 
 
 def _standing(one: dict[str, Any]) -> str:

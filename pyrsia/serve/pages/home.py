@@ -40,13 +40,11 @@ async def search(
         Refusal: `bad-request` for a pattern that costs too much.
     """
     found = await finder.search(query, first=first, count=_FOUND.value, then=then)
-    # Of the past there may come less than was asked for: each package costs its history.
-    following = first + (_FOUND.value if then is None else len(found.packages))
     return {
         "query": found.query,
         "rows": found.packages,
         "first": first,
-        "following": following if found.more else 0,
+        "following": max(found.next, 0),
         "ask": _purl_of(found.query),
         "as_of": as_of,
         "size": found.size,

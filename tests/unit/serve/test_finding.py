@@ -1,7 +1,7 @@
 """Finding packages by their names: what is found, in which order, and what a question may cost."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pyrsia.errors import Refusal
 from pyrsia.serve import finding
+from pyrsia.serve.desks.providing import Stood
 from pyrsia.serve.desks.supply import LocalRow, NoLocal, NoUpstream, Supply
 from pyrsia.serve.desks.views import ProjectFile, Refused
 from pyrsia.serve.finding import Finder
@@ -254,6 +255,79 @@ def test_a_question_about_versions_reads_a_bounded_number_of_packages(monkeypatc
 
     assert (len(answer.packages), answer.more) == (5, True)
     assert len(log.asked) == 6
+
+
+@dataclass
+class Costly:
+    """A moment whose first packages are work enough for an answer each; `there`: those that stood then."""
+
+    there: Sequence[str]
+    right: str
+    size: int = 10
+    time_ms: int = 1
+    spent: bool = False
+
+    def holds(self, package: str) -> bool:
+        return package in self.there
+
+    async def stood(self, package: str) -> Stood:
+        self.spent = True
+        return Stood(("1.0",) if package == self.right else ("2.0",), (), "REPRODUCED")
+
+
+def all_pages(query: str, log: Log, then: Callable[[], Costly | None]) -> list[str]:
+    finds, first, purls = finder(log), 0, []
+    for _ in range(100):
+        page = searched(finds, query, first=first, count=2, then=then())
+        purls += [one.purl for one in page.packages]
+        assert page.more is (page.next >= 0)
+        if page.next < 0:
+            return purls
+        assert page.next > first
+        first = page.next
+    raise AssertionError("the pages never end")
+
+
+def test_a_search_for_a_version_goes_on_behind_what_it_looked_at_and_ends(monkeypatch: pytest.MonkeyPatch):
+    """Pages counted what was found: one that found nothing came again and again, and what lay behind was never met."""
+    names = [f"pkg:pypi/many-{number:02}" for number in range(30)]
+    log = Log(names=names)
+
+    assert all_pages("many@1.0", log, lambda: Costly(names, names[20])) == [names[20]]
+    assert all_pages("many@3.0", log, lambda: Costly(names, names[20])) == []
+    assert all_pages("many", log, lambda: Costly(names, names[20])) == names
+    monkeypatch.setattr(finding, "READ", Limit(5, "small"))
+    assert all_pages("many@3.0", log, lambda: None) == []
+    assert all_pages("many@1.0", log, lambda: None) == names
+
+
+@pytest.mark.parametrize("query", ["some-package", "package", "*pack*", "", "some@1.0"])
+def test_names_of_another_moment_or_ecosystem_hold_up_nobody(query: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(finding, "A_TURN", 10)
+    names = [f"pkg:pypi/some-package-{number:04}" for number in range(1_000)]
+    turns = []
+
+    async def others(*, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        while True:
+            turns.append(None)
+            await trio.lowlevel.checkpoint()
+
+    async def asking(**asked: Any) -> finding.Search:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(others)
+            answer = await finder(Log(names=names)).search(query, **asked)
+            nursery.cancel_scope.cancel()
+        return answer
+
+    for asked in ({"then": Costly((), "")}, {"ecosystem": "maven"}):
+        turns.clear()
+        answer = trio.run(partial(asking, **asked))
+        assert (answer.packages, answer.more) == ((), False)
+        assert len(turns) >= 100
+    monkeypatch.setattr(finding, "PASSED", Limit(100, "small"))
+    answer = trio.run(partial(asking, ecosystem="maven"))
+    assert (answer.packages, answer.more, answer.next) == ((), True, -1)
 
 
 def test_a_question_looks_at_a_bounded_number_of_names_and_says_so(monkeypatch: pytest.MonkeyPatch):

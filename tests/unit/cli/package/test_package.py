@@ -177,6 +177,7 @@ def test_files_that_are_none_are_refused_with_the_line_and_nothing_raw(pyrsia, n
 FOUND = {
     "query": "zlib@1",
     "more": True,
+    "next": 3,
     "packages": [
         {"purl": "pkg:conan/zlib", "ecosystem": "conan", "origin": "network", "owner": "", "verdict": "REPRODUCED",
          "versions": ["1.3.1", "1.3", "1.2.13", "1.2.12", "1.2.11"], "refused": ["1.2.8"], "whole": True},
@@ -227,7 +228,8 @@ def test_a_search_of_a_moment_says_which_and_goes_on_behind_what_it_told(pyrsia)
     }  # fmt: skip
     short = {**one, "purl": "pkg:pypi/much", "whole": False}
     told = {
-        "query": "idna", "packages": [one, short], "more": True, "size": 1_234, "time_ms": 1_760_000_000_000,
+        "query": "idna", "packages": [one, short], "more": True, "next": 7, "size": 1_234,
+        "time_ms": 1_760_000_000_000,
     }  # fmt: skip
     with FakeNode({**ANSWERS, "/api/v1/search": (200, told)}) as node:
         code, out, _ = pyrsia(
@@ -237,9 +239,17 @@ def test_a_search_of_a_moment_says_which_and_goes_on_behind_what_it_told(pyrsia)
         assert out.startswith("as of 1,234 entries, 2025-10-09 08:53:20 UTC\n")
         assert "1 fallen" in out
         assert "its history is too long to tell" in out
-        assert "--first 7" in out  # two were told, and not the 50 that were asked for
+        assert "--first 7" in out  # where the node says that it goes on
         assert "as_of=1234" in node.seen[-1][1]
-    none = {**told, "packages": [], "more": False}
+    looked = {**told, "packages": []}
+    with FakeNode({**ANSWERS, "/api/v1/search": (200, looked)}) as node:
+        code, out, _ = pyrsia("package", "search", "idna@1", "--as-of", "1234", "--node", node.url)
+        assert (code, "none among the first that were looked at" in out, "--first 7" in out) == (
+            1,
+            True,
+            True,
+        )
+    none = {**told, "packages": [], "more": False, "next": -1}
     with FakeNode({**ANSWERS, "/api/v1/search": (200, none)}) as node:
         code, out, _ = pyrsia("package", "search", "idna", "--as-of", "2026-01-31", "--node", node.url)
         assert (code, "no package was called like idna then" in out) == (1, True)
