@@ -1,14 +1,17 @@
 """The report as SARIF 2.1.0, as code scanning takes it: a rule an advisory, a result each place that names it.
 
-All text comes from others: what moves or hides output is written out.
+All text comes from others: what moves or hides output is written out, and what a reader of messages would take for a
+link or a placeholder is marked as mere text.
 
-Source: OASIS SARIF 2.1.0, 3.13 to 3.59; GitHub, "SARIF support for code scanning" (`security-severity`).
+Source: OASIS SARIF 2.1.0, 3.11 to 3.59; GitHub, "SARIF support for code scanning" (`security-severity`).
 """
 
 import hashlib
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
@@ -40,6 +43,8 @@ _STATUSES: Final = {
 }
 _MOST_NAMES: Final = 20  # parts of a document that one result names
 _MOST_TEXT: Final = 1_000  # of one message; GitHub shows as much
+# 3.11.5: braces hold placeholders, a literal one is doubled; 3.11.6: `[text](target)` is a link, a backslash escapes.
+_LITERALS: Final = {"\\": "\\\\", "[": "\\[", "]": "\\]", "{": "{{", "}": "}}"}
 
 
 def document(report: Report, here: str = "") -> dict[str, Any]:
@@ -112,9 +117,9 @@ def _rule(name: str, one: Finding) -> dict[str, Any]:
     text = next((said.text for said in one.said if said.text), "") or name
     return {
         "id": _text(name),
-        "shortDescription": {"text": _text(text.splitlines()[0] if text.strip() else name)},
-        "fullDescription": {"text": _text(text)},
-        "help": {"text": _text(f"also called {', '.join(one.aliases)}" if one.aliases else name)},
+        "shortDescription": _message(text.splitlines()[0] if text.strip() else name),
+        "fullDescription": _message(text),
+        "help": _message(f"also called {', '.join(one.aliases)}" if one.aliases else name),
         "defaultConfiguration": {"level": _level(one.severity)},
         "properties": {
             "security-severity": _SCORES[one.severity],
@@ -155,7 +160,7 @@ def _result(one: Finding, rule: int, spot: _Spot, named: Sequence[str]) -> dict[
         "ruleId": _text(one.id),
         "ruleIndex": rule,
         "level": _level(one.severity),
-        "message": {"text": _text(_message(one))},
+        "message": _message(_sentence(one)),
         "locations": [_location(one.component, spot, named)],
         "partialFingerprints": _prints(one.component, one.id, spot),
         "properties": {
@@ -181,14 +186,14 @@ def _unwell(
         "ruleId": name,
         "ruleIndex": rule,
         "level": "warning",
-        "message": {"text": _text(f"{package} {version} is {status}: {text}")},
+        "message": _message(f"{package} {version} is {status}: {text}"),
         "locations": [_location(component, spot, named)],
         "partialFingerprints": _prints(component, name, spot),
         "properties": {"purl": component.purl, "status": status},
     }
 
 
-def _message(one: Finding) -> str:
+def _sentence(one: Finding) -> str:
     package, version = shown(one.component.purl)
     fixed = f"; fixed in {', '.join(one.fixed)}" if one.fixed else ""
     return f"{package} {version} has {one.id} ({one.severity}){fixed}. {one.said[0].why}".strip()
@@ -230,9 +235,21 @@ def _notifications(report: Report) -> list[dict[str, Any]]:
     said = [report.why_unknown] if report.why_unknown else []
     said += [f"not audited: {one.what}: {one.why} ({one.place})" for one in report.left]
     said += [f"not looked into: {one}" for one in report.unseen]
-    return [{"level": "warning", "message": {"text": _text(one)}} for one in said]
+    return [{"level": "warning", "message": _message(one)} for one in said]
 
 
 def _text(text: str) -> str:
     told = safe(text) or "-"  # the standard wants some text wherever there is a message
     return told if len(told) <= _MOST_TEXT else f"{told[: _MOST_TEXT - 3]}..."
+
+
+def _message(text: str) -> dict[str, str]:
+    """A message of plain text: whoever wrote it, it holds no link and no placeholder.
+
+    It is cut between two signs, so that no half of an escape is left.
+    """
+    signs = [_LITERALS.get(one, one) for one in (safe(text) or "-")[: _MOST_TEXT + 1]]
+    ends = list(accumulate(map(len, signs)))
+    if ends[-1] <= _MOST_TEXT:
+        return {"text": "".join(signs)}
+    return {"text": "".join(signs[: bisect_right(ends, _MOST_TEXT - 3)]) + "..."}

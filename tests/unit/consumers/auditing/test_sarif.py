@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -125,6 +126,48 @@ def test_text_of_others_is_made_harmless(toy):
     assert len(made["runs"][0]["tool"]["driver"]["rules"][0]["fullDescription"]["text"]) == 1_000
     toy.advisory("pkg:pypi/b", "X-2", "high", text="\n\n")
     check(sarif.document(reported(toy, [("pkg:pypi/b@1", Place("", 0))])))
+
+
+LINK = re.compile(r"(?<!\\)(?:\\\\)*\[(?:[^\]\\]|\\.)*\]\(")
+PLACEHOLDER = re.compile(r"(?<!\{)(?:\{\{)*\{[0-9]+\}")
+
+
+def plain(text):
+    """What a reader shows of a message: SARIF 2.1.0, 3.11.5 and 3.11.6."""
+    assert not LINK.search(text), text
+    assert not PLACEHOLDER.search(text), text
+    return re.sub(r"\\([\\\[\]])", r"\1", text).replace("{{", "{").replace("}}", "}")
+
+
+def messages(value):
+    """Every message of a document."""
+    if isinstance(value, list):
+        return [text for one in value for text in messages(one)]
+    if not isinstance(value, dict):
+        return []
+    return [value["text"]] if "text" in value else messages(list(value.values()))
+
+
+def test_no_issuer_sets_a_link_or_a_placeholder_into_an_alert(toy):
+    said = r"see [the fix](https://evil.example) or \[this](0), {0}, {{1}}, {\{2}}"
+    toy.advisory("pkg:pypi/a", "[X](1)", "high", text=said, fixed="[3.2](https://evil.example/x.whl)")
+    made = sarif.document(reported(toy, [("pkg:pypi/a@1", Place("r.txt", 1))]))
+    check(made)
+    run = made["runs"][0]
+    assert plain(run["tool"]["driver"]["rules"][0]["fullDescription"]["text"]) == said
+    assert "compared with [0, [3.2](https://evil.example/x.whl)" in plain(run["results"][0]["message"]["text"])
+
+
+@given(st.text("\\[](){}01a", max_size=1_200))
+def test_whatever_a_message_says_it_is_shown_as_it_was_said_and_cut_between_signs(said):
+    toy = ToyAudit()
+    toy.advisory("pkg:pypi/a", "X-1", "high", text=said)
+    made = sarif.document(reported(toy, [("pkg:pypi/a@1", Place("r.txt", 1))]))
+    for text in messages(made):
+        assert len(text) <= 1_000
+        plain(text)
+    shown = plain(made["runs"][0]["tool"]["driver"]["rules"][0]["fullDescription"]["text"])
+    assert shown == (said or "X-1") or (shown.endswith("...") and said.startswith(shown[:-3]))
 
 
 def test_what_nobody_knows_is_no_successful_execution(toy):
