@@ -103,8 +103,8 @@ class Traffic:
                     self._take_frame(conn, frame)
             except PyrsiaError as error:
                 self._faults.of_link(conn, error)
-        if peer.conn is conn:
-            conn.flush()  # what could be answered at once, in one message
+        if peer.conn is not None:  # this one, or the one that takes its place while it is read out
+            peer.conn.flush()  # what could be answered at once, in one message
 
     def _refused(self, peer: Peer) -> bool:
         """Whether nothing more of `peer` is looked at: the frame before this one may have been one too many, or its

@@ -2,14 +2,19 @@
 
 import importlib.util
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import trio
 
 from pyrsia.errors import Malformed, PeerFault, Refusal, Unavailable
+from pyrsia.net.faults import Faults
 from pyrsia.net.outbox import ORDINARY, URGENT
-from pyrsia.net.peers import Conn, Peer
+from pyrsia.net.peers import Conn, Peer, Peers
+from pyrsia.net.requests import Answers, Questions
+from pyrsia.net.traffic import Traffic
+from pyrsia.net.zap import Bans
 from pyrsia.units import LINK_FAULTS, MAX_LINK_MESSAGE_BYTES, MAX_REQUESTS_PER_PEER
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Frame, Type
@@ -208,6 +213,27 @@ class Pipe:
         self.room -= 1
         self.sent.append(parts)
         return True
+
+
+async def test_what_is_asked_over_a_link_that_is_read_out_is_answered_at_once_over_the_one_in_its_place():
+    """Two nodes that dial each other at once ask over both; nothing else would send it before the next ping."""
+    counted = Counter()
+    peers = Peers(counted, None)
+    peer = peers.know(ANN.public)
+    faults = Faults(peers, Bans(trio.current_time), counted)
+    async with trio.open_nursery() as nursery:
+        answers = Answers(METHODS.get, faults, counted, nursery)
+        traffic = Traffic(peers, faults, Questions(counted), answers, lambda *message: None, counted)
+        losing, kept = (Conn(peer, Pipe(room=1), route, [], 0) for route in (b"losing", b"kept"))
+        for conn in (losing, kept):
+            peers.adopt(conn, None)
+        kept.idle = True
+        traffic.take(losing, [frames.with_seq(1, frames.request(7, 5_000, 1, b"no"))])
+
+    assert losing.sock.sent == []
+    assert [parts[0] for parts in kept.sock.sent] == [b"kept"]
+    assert frames.decode(frames.split_seq(kept.sock.sent[0][1])[1]).body == b"on"
+    assert not peer.outbox
 
 
 async def test_what_a_full_socket_does_not_take_keeps_its_place_and_its_numbers():
