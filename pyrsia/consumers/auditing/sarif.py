@@ -36,6 +36,7 @@ _SCORES: Final = {
     "none": "0.0",
     UNKNOWN: "9.5",
 }
+_OURS: Final = "pyrsia/"  # how the rules below begin, and no advisory's
 # What the log says of a version beside advisories -> the rule's name and its words.
 _STATUSES: Final = {
     WITHDRAWN: ("pyrsia/withdrawn", "its maintainer or the network's members withdrew it"),
@@ -78,7 +79,7 @@ def document(report: Report, here: str = "") -> dict[str, Any]:
                 ],
                 "results": [
                     *(
-                        _result(one, places[one.id], spot, named)
+                        _result(one, places[_called(one)], spot, named)
                         for one in report.findings
                         for spot, named in _spots(one.component, here).items()
                     ),
@@ -99,11 +100,12 @@ def document(report: Report, here: str = "") -> dict[str, Any]:
 
 
 def _rules(report: Report) -> dict[str, dict[str, Any]]:
-    """By the advisory's name, of several versions the worst severity; then those about what the log calls a version."""
+    """By name: an advisory's of several versions with the worst severity, then those about what the log says itself."""
     worst: dict[str, Finding] = {}
     for one in report.findings:
-        if one.id not in worst or rank(one.severity) > rank(worst[one.id].severity):
-            worst[one.id] = one
+        name = _called(one)
+        if name not in worst or rank(one.severity) > rank(worst[name].severity):
+            worst[name] = one
     said = {name: _rule(name, one) for name, one in worst.items()}
     for status in sorted({row.status for _, row in report.unwell}):
         name, text = _STATUSES[status]
@@ -111,6 +113,15 @@ def _rules(report: Report) -> dict[str, dict[str, Any]]:
                       "help": {"text": "see `pyrsia package show`"},
                       "defaultConfiguration": {"level": "warning"}}  # fmt: skip
     return said
+
+
+def _called(one: Finding) -> str:
+    """The rule of an advisory: its id.
+
+    Issuers choose ids. One that looks like a rule of ours has a word before it; as no id has a blank in it, no other
+    advisory is called like that.
+    """
+    return f"advisory {one.id}" if one.id.lower().startswith(_OURS) else one.id
 
 
 def _rule(name: str, one: Finding) -> dict[str, Any]:
@@ -156,13 +167,14 @@ def _spots(component: Component, here: str) -> dict[_Spot, list[str]]:
 
 
 def _result(one: Finding, rule: int, spot: _Spot, named: Sequence[str]) -> dict[str, Any]:
+    name = _called(one)
     made: dict[str, Any] = {
-        "ruleId": _text(one.id),
+        "ruleId": _text(name),
         "ruleIndex": rule,
         "level": _level(one.severity),
         "message": _message(_sentence(one)),
         "locations": [_location(one.component, spot, named)],
-        "partialFingerprints": _prints(one.component, one.id, spot),
+        "partialFingerprints": _prints(one.component, name, spot),
         "properties": {
             "purl": one.component.purl,
             "severity": one.severity,

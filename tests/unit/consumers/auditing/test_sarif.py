@@ -128,6 +128,28 @@ def test_text_of_others_is_made_harmless(toy):
     check(sarif.document(reported(toy, [("pkg:pypi/b@1", Place("", 0))])))
 
 
+def test_no_advisory_takes_the_rule_by_which_the_log_itself_speaks(toy):
+    """Issuers choose their ids. A reader filters alerts by rule, and sorts by the severity that a rule has."""
+    toy.here = {"pkg:pypi/idna@3.6": ("network", "WITHDRAWN", None)}
+    toy.advisory("pkg:pypi/idna", "pyrsia/withdrawn", "critical")
+    toy.advisory("pkg:pypi/idna", "Pyrsia/Disputed", "low")
+    made = sarif.document(reported(toy, [("pkg:pypi/idna@3.6", Place("r.txt", 1))]))
+    check(made)
+    run = made["runs"][0]
+    rules = {one["id"]: one for one in run["tool"]["driver"]["rules"]}
+    assert sorted(rules) == ["advisory Pyrsia/Disputed", "advisory pyrsia/withdrawn", "pyrsia/withdrawn"]
+    assert rules["advisory pyrsia/withdrawn"]["properties"]["security-severity"] == "9.5"
+    assert "properties" not in rules["pyrsia/withdrawn"]
+    said = {one["ruleId"]: (one["level"], one["message"]["text"]) for one in run["results"]}
+    assert said["pyrsia/withdrawn"] == (
+        "warning",
+        "pypi/idna 3.6 is WITHDRAWN: its maintainer or the network's members withdrew it",
+    )
+    assert said["advisory pyrsia/withdrawn"][0] == "error"
+    prints = [tuple(one["partialFingerprints"].values()) for one in run["results"]]
+    assert len(set(prints)) == 3
+
+
 LINK = re.compile(r"(?<!\\)(?:\\\\)*\[(?:[^\]\\]|\\.)*\]\(")
 PLACEHOLDER = re.compile(r"(?<!\{)(?:\{\{)*\{[0-9]+\}")
 
@@ -155,7 +177,9 @@ def test_no_issuer_sets_a_link_or_a_placeholder_into_an_alert(toy):
     check(made)
     run = made["runs"][0]
     assert plain(run["tool"]["driver"]["rules"][0]["fullDescription"]["text"]) == said
-    assert "compared with [0, [3.2](https://evil.example/x.whl)" in plain(run["results"][0]["message"]["text"])
+    assert "compared with [0, [3.2](https://evil.example/x.whl)" in plain(
+        run["results"][0]["message"]["text"]
+    )
 
 
 @given(st.text("\\[](){}01a", max_size=1_200))
