@@ -322,4 +322,6 @@ def _check_meaning(fact: "FactTold") -> None:
     slips.nothing(fact.kind, fact.subject, fact.text, fact.fields)
     if fact.kind == "licence" and "expression" in fact.fields:
         slips.spdx(fact.fields["expression"])
+    if isinstance(page := fact.fields.get("homepage"), str):
+        slips.homepage(page)
     slips.ranges(fact.subject, fact.fields.get("range", ()))

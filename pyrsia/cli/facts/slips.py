@@ -56,6 +56,17 @@ def spdx(expression: str) -> str:
     return expression
 
 
+def homepage(text: str) -> None:
+    """
+    Raises:
+        click.BadParameter: it is no page on the web.
+    """
+    from pyrsia.knowledge.homepages import strange_page
+
+    if why := strange_page(text):
+        raise click.BadParameter(f"{why}; write https://...")
+
+
 def ranges(subject: str, bounds: "Sequence[Bounds]") -> None:
     """
     Raises:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 
@@ -168,18 +167,9 @@ def _check_licence(licence: str) -> None:
 
 
 def _check_homepage(text: str) -> None:
-    """It stands in the log for ever, and pages link to it.
+    from pyrsia.cli.facts.slips import homepage
 
-    Raises:
-        click.BadParameter: it is no page on the web.
-    """
-    try:
-        found = urlsplit(text)
-        good = found.scheme in ("http", "https") and bool(found.hostname)
-    except ValueError:
-        good = False
-    if not good or any(letter.isspace() for letter in text):
-        raise click.BadParameter(f"{text[:80]} is no page on the web; write https://...")
+    homepage(text)
 
 
 def _document(file: Path) -> str:

@@ -18,6 +18,7 @@ from pyrsia.builds import describing, inventory
 from pyrsia.builds.describing import Description
 from pyrsia.builds.inventory import Part
 from pyrsia.errors import Malformed, PyrsiaError
+from pyrsia.knowledge.homepages import strange_page
 from pyrsia.knowledge.said import DESCRIPTION, LICENCE, SBOM
 from pyrsia.ledger import views
 from pyrsia.ledger.state import Reads
@@ -167,7 +168,7 @@ class Describer:
 
 def _of_description(purl: str, found: Description) -> Iterator[FactTold]:
     about: dict[str, Any] = {}
-    if found.homepage:
+    if found.homepage and not strange_page(found.homepage):  # a stranger's link costs not the rest
         about["homepage"] = found.homepage
     if found.tags:
         about["tags"] = list(found.tags)

@@ -20,6 +20,7 @@ import trio
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.ecosystems import DECIDING, strange
+from pyrsia.knowledge.homepages import strange_page
 from pyrsia.knowledge.said import ADVISORY, FACT
 from pyrsia.ledger.bodies import AUTHORED
 from pyrsia.ledger.bodies.facts import KINDS
@@ -322,6 +323,9 @@ class Saying:
             unknown = strange(row.told.subject) if row.told.kind in DECIDING and not row.told.withdraw else ""
             if unknown:
                 raise _bad(unknown, f"leave it out: no {row.told.kind} of it would decide anything")
+            page = row.told.fields.get("homepage", "")
+            if page and not row.told.withdraw and (why := strange_page(page)):
+                raise _bad(f"homepage: {why}", "write one that begins with https://")
             blob = row.body.get("blob")
             if blob is not None and not self._holds(blob):
                 raise _bad(

@@ -217,6 +217,14 @@ def test_a_strangers_answer_is_a_refusal(pyrsia, node):
             assert (code, "not what a node gives" in err) == (1, True)
 
 
+def test_a_homepage_is_a_page_on_the_web(pyrsia, node):
+    said = ("facts", "add", "description", "pkg:pypi/idna", "--field", "homepage=javascript:alert(1)")
+    code, _, err = pyrsia(*said, "--node", node.url)
+    assert code == 2
+    assert "no page on the web" in err
+    assert node.seen == []
+
+
 # -- webhooks --
 
 

@@ -7,9 +7,10 @@ import pytest
 import trio
 import trio.testing
 
+from pyrsia.builds.describing import Description
 from pyrsia.errors import Unavailable
 from pyrsia.ledger import views
-from pyrsia.node.builds.describing import TRIES, Describer
+from pyrsia.node.builds.describing import TRIES, Describer, _of_description
 from pyrsia.node.pulse import Pulse
 from pyrsia.node.storage.shelf import BlobRef
 from pyrsia.serve.desks.knowing import FactOutcome, FactsOutcome
@@ -138,3 +139,12 @@ async def test_a_package_whose_files_are_not_here_is_left_alone(story, tmp_path)
     site.here.clear()
     await site.look()
     assert site.orders == []
+
+
+def test_a_link_of_a_stranger_that_is_no_page_costs_not_the_rest_of_what_is_said():
+    """`https://[` has the form of an address and is none: the node refuses a description with it."""
+    (said,) = _of_description("pkg:pypi/idna@1", Description("domain names", "https://["))
+    assert (said.text, said.fields) == ("domain names", {})
+    (said,) = _of_description("pkg:pypi/idna@1", Description("domain names", "https://a.example"))
+    assert said.fields == {"homepage": "https://a.example"}
+    assert list(_of_description("pkg:pypi/idna@1", Description("", "https://["))) == []

@@ -192,6 +192,17 @@ async def test_what_would_decide_of_an_ecosystem_that_nobody_compares_is_refused
     assert await desk.words_of(review) == ["added"]
 
 
+async def test_a_homepage_that_is_no_page_on_the_web_is_refused(desk):
+    for page in ("javascript:alert(1)", "data:text/html,x", "ftp://a", "a.example", "https://", "http://[:"):
+        (one,) = await desk.say(FactTold("description", "pkg:pypi/idna", fields={"homepage": page}))
+        assert (one.outcome, one.error["code"]) == ("refused", "bad-request")
+        assert "no page on the web" in one.error["what"]
+    (one,) = await desk.say(
+        FactTold("description", "pkg:pypi/idna", fields={"homepage": "https://a.example/x"})
+    )
+    assert one.error is None
+
+
 async def test_the_same_name_twice_in_one_order_is_refused(desk):
     outcomes = await desk.say(licence(), licence("X"), licence(withdraw=True))
     assert [one.outcome for one in outcomes] == ["added", "refused", "refused"]
