@@ -135,14 +135,18 @@ class Saying:
         pairs += zip(whole, told.whole, strict=True)
         again: list[Telling] = []
         busy: Refusal | None = None
+        end: Refusal | None = None
         for telling, outcome in pairs:
             no = _no(outcome)
             if no is not None and no.code in _ENDS:
-                raise no
+                end = end or no  # of the others some may stand: they are told of before all ends
+                continue
             if no is not None and no.code == "busy":
                 again.append(telling)
                 busy = no if busy is None or no.retry_s > busy.retry_s else busy
             self._count(telling, outcome, no)
+        if end is not None:
+            raise end
         return again, busy
 
     def _count(self, telling: Telling, outcome: _Outcome, no: Refusal | None) -> None:

@@ -471,3 +471,20 @@ def test_a_pipe_that_brings_nothing_good_says_nothing(
 def test_without_any_standard_input_it_is_a_slip(pyrsia, monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     assert pyrsia("facts", "import", "osv", "-")[0] == 2
+
+
+@pytest.mark.parametrize("code", ["forbidden", "unauthenticated"])
+def test_what_was_added_beside_a_no_that_ends_all_is_told(tmp_path, code):
+    """As it was found: the no stood in the middle of an answer, and what stood in the log behind it was not counted."""
+    for number in range(3):
+        record(tmp_path, f"A-{number}")
+    every = [one for one in tellings(tmp_path) if not one.whole]
+    error = {"code": code, "what": "no", "who": "you", "do": "ask"}
+    outcomes = [{"outcome": "added", "leaf": 7} for _ in every]
+    outcomes[1] = {"outcome": "refused", "leaf": -1, "error": error}
+    tally = Tally()
+    with FakeNode({"/api/v1/facts/batch": (200, {"outcomes": outcomes, "whole": []})}) as node:
+        with pytest.raises(Refusal) as ended:
+            saying(node, tally).all(every, len(every))
+    assert (ended.value.code, len(every)) == (code, 3)
+    assert stood(tally, again=False) == "so far: 2 added"
