@@ -3,6 +3,7 @@
 Everything here speaks of the state that `reads` shows; give it the final one.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -379,14 +380,21 @@ def project_files(reads: Reads, name: str, *, every: bool = False) -> tuple[Plac
     )
 
 
-def project_history(reads: Reads, name: str, *, newest: bool = False) -> Iterator[tuple[Placed, bool]]:
+def project_history(
+    reads: Reads, name: str, *, newest: bool = False, size: int | None = None
+) -> Iterator[tuple[Placed, bool]]:
     """Every file ever published of a project, in log order, and whether pages list it as long as it is offered.
 
     Args:
         newest: the last one first.
+        size: those of the log's first `size` leaves alone; where they end is found in halves.
     """
     key = name if name.startswith("pkg:") else f"pkg:pypi/{name}"
     numbers = range(int(_get(reads, f"project/{key}", 0)))
+    if size is not None:
+        numbers = numbers[
+            : bisect_left(numbers, size, key=lambda at: _get(reads, f"project/{key}/{at:016}")["leaf"])
+        ]
     for at in reversed(numbers) if newest else numbers:
         item = _get(reads, f"project/{key}/{at:016}")
         yield Placed(item["leaf"], item["body"]), bool(item["served"])

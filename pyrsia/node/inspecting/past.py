@@ -37,8 +37,10 @@ LONG_AT_ONCE = Limit(
     2, "long histories that are read at once: whoever asks for more of them waits for the others"
 )
 REMEMBERED = Limit(
-    400_000, "leaves behind what is remembered, a hundred bytes each as values: two of the longest"
+    64 << 20, "bytes of memory for what is remembered: three of the longest, or one full of facts"
 )
+LEAF_BYTES: Final = 100  # of a leaf that is no fact, as values
+FACT_TIMES: Final = 4  # as values a fact has that many times the bytes of its leaf
 STRETCH = Limit(128, "leaves of a history between two turns of the loop: some three milliseconds")
 _VERDICT: Final = "build.verdict"
 _ADD: Final = "artifact.add"
@@ -73,6 +75,11 @@ class Past:
     facts: list[Said] = field(default_factory=list)
     _then: View = field(default_factory=lambda: View(lambda _: None))
     _pending: str = ""  # a request whose verdict was met, and what it spoke against is not disputed yet
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory, about: facts are kept with what they say."""
+        return LEAF_BYTES * self.read + FACT_TIMES * min(self.held, MAX_FACT_BYTES.value)
 
     def status(self, sha256: str, purl: str) -> str:
         """What these bytes were worth under this purl; "" if the history was too long to tell."""
@@ -179,7 +186,7 @@ class Pasts:
 
     def _keep(self, key: bytes, size: int, found: Past) -> None:
         self._kept[key, size] = found
-        while len(self._kept) > 1 and sum(one.read for one in self._kept.values()) > REMEMBERED.value:
+        while len(self._kept) > 1 and sum(one.weight for one in self._kept.values()) > REMEMBERED.value:
             self._kept.popitem(last=False)
 
 

@@ -98,7 +98,7 @@ class Then:
         return place is not None and place < self.count
 
     async def stood(self, package: str) -> Stood:
-        files = await self._files(package)
+        files, cut = await self._files(package)
         served: dict[tuple[str, str], _File] = {}
         for one in files:  # the first file of a name is given, unless a later one is worth more
             name = one.body["purl"], one.body["file"]
@@ -127,22 +127,22 @@ class Then:
             tuple(offered),
             tuple(one for one in fallen if one not in offered),
             next(iter(offered.values()), ""),
-            replayed is None or not replayed.cut,
+            not cut and (replayed is None or not replayed.cut),
         )
 
-    async def _files(self, package: str) -> list[_File]:
-        """What was published of it by then, in log order; the newest, if it is too much."""
+    async def _files(self, package: str) -> tuple[list[_File], bool]:
+        """What was published of it by then, in log order; the newest, if it is too much, and whether it was."""
         found: list[_File] = []
-        for at, (placed, _) in enumerate(views.project_history(self.log.state, package, newest=True)):
+        history = views.project_history(self.log.state, package, newest=True, size=self.size)
+        for at, (placed, _) in enumerate(history):
             if at % LOOKED_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
+            if len(found) >= MAX_FILES.value:
+                return found[::-1], True
             self.read += 1
-            if placed.leaf < self.size:
-                wanted = {name: placed.body[name] for name in ("file", "purl", "sha256", "verdict")}
-                found.append(_File(placed.leaf, wanted))
-                if len(found) >= MAX_FILES.value:
-                    break
-        return found[::-1]
+            wanted = {name: placed.body[name] for name in ("file", "purl", "sha256", "verdict")}
+            found.append(_File(placed.leaf, wanted))
+        return found[::-1], False
 
     def _unchanged(self, one: _File) -> str:
         """The status of now, if it is as old as the moment; else ""."""

@@ -71,8 +71,11 @@ async def test_what_was_read_long_for_is_remembered_and_the_same(world):
 
 async def test_of_what_is_remembered_the_oldest_goes(world, monkeypatch):
     monkeypatch.setattr(past, "LONG", Limit(10, "a test's"))
-    monkeypatch.setattr(past, "REMEMBERED", Limit(130, "a test's"))
     pasts, size = Pasts(world.archive), world.archive.size
+    one, _ = await pasts.at(KEY, size)
+    assert one.weight > 100 * one.read + 4 * sum(map(len, map(repr, (each.body for each in one.facts))))
+    monkeypatch.setattr(past, "REMEMBERED", Limit(2 * one.weight + 10, "a test's"))
+    pasts = Pasts(world.archive)
     kept = [await pasts.at(KEY, one) for one in (size - 2, size - 1, size)]
     read = [(await pasts.at(KEY, one))[1] for one in (size, size - 1, size - 2)]
     assert (read[0], read[2]) == (0, kept[0][1])

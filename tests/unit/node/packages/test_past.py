@@ -1,5 +1,6 @@
 """Packages of the past against a node whose log ended then: what a search finds, and what versions were worth."""
 
+import json
 from functools import partial
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from pyrsia.errors import Refusal
 from pyrsia.ledger import views
 from pyrsia.node.inspecting import past as pasts
 from pyrsia.node.log.proofs import Proofs
+from pyrsia.node.log.times import Moment
 from pyrsia.node.packages import past
 from pyrsia.node.packages.catalog import Catalog
 from pyrsia.node.packages.providing import Provider
@@ -115,11 +117,15 @@ def test_pages_of_a_moment_are_parts_of_the_whole_answer(world, tmp_path_factory
     node = Searched(world.archive, world.genesis, tmp_path_factory.getbasetemp())
     at = AsOf(size=data.draw(st.integers(1, world.archive.size)))
     query = data.draw(st.sampled_from(QUERIES))
-    first, count = data.draw(st.integers(0, 5)), data.draw(st.integers(1, 4))
+    count = data.draw(st.integers(1, 4))
     whole = trio.run(partial(node.then, query, at))
-    page = trio.run(partial(node.then, query, at, first=first, count=count))
-    assert page.packages == whole.packages[first : first + count]
-    assert page.more == (len(whole.packages) > first + count)
+    found, first = [], 0
+    while first >= 0:
+        page = trio.run(partial(node.then, query, at, first=first, count=count))
+        assert len(page.packages) <= count
+        assert page.more is (page.next >= 0)
+        found, first = [*found, *page.packages], page.next
+    assert (tuple(found), whole.next) == (whole.packages, -1)
 
 
 async def test_a_time_is_the_last_block_of_it_and_later_files_do_not_shine_through(node, world):
@@ -158,6 +164,40 @@ async def test_a_page_ends_where_its_work_does_and_the_next_goes_on(node, world,
         if not page.more:
             break
     assert (tuple(found), pages > 2) == (whole.packages, True)
+
+
+async def test_newer_files_cost_nothing_and_a_package_of_too_many_files_says_that_it_is_not_whole(
+    monkeypatch,
+):
+    """Newer ones were passed one by one, without a bound; and what was cut was told as all that there was."""
+    rows = {b"project/pkg:pypi/a": b"300000"}
+    asked = []
+
+    def state(key):
+        asked.append(key)
+        number = key.decode().rpartition("/")[2]
+        if key in rows or len(number) != 16:
+            return rows.get(key)
+        at = int(number)
+        body = {"file": f"f{at}", "purl": f"pkg:pypi/a@{at}", "sha256": f"{at:064}", "verdict": "REPRODUCED"}
+        return json.dumps({"leaf": at, "body": body, "served": True}).encode()
+
+    def then(size):
+        asked.clear()
+        return past.Then(SimpleNamespace(state=state), None, None, Moment(size, 0, True), 1)
+
+    monkeypatch.setattr(past.Then, "_unchanged", lambda _, one: "REPRODUCED")
+    monkeypatch.setattr(past, "MAX_FILES", Limit(5, "a test's"))
+    early = then(3)
+    stood = await early.stood("pkg:pypi/a")
+    assert (stood.offered, stood.whole, early.read, len(asked) < 50) == (("2", "1", "0"), True, 3, True)
+    assert (await then(5).stood("pkg:pypi/a")).whole
+    for size in (6, 10, 300_000, 400_000):
+        stood = await then(size).stood("pkg:pypi/a")
+        newest = min(size, 300_000)
+        assert stood.offered == tuple(str(newest - 1 - at) for at in range(5))
+        assert not stood.whole
+    assert (await then(0).stood("pkg:pypi/a")).offered == ()
 
 
 async def test_a_package_whose_history_is_too_long_says_so(node, world, monkeypatch):
