@@ -16,7 +16,10 @@ from pyrsia.consumers.documents.finding import Found
 from pyrsia.consumers.documents.outcome import Tally
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.serve.desks.knowing import FactTold, WholeAdvisory
-from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_ORDER_BYTES, MAX_FACTS_TOLD, MAX_IMPORTED
+from pyrsia.units import MAX_ADVISORIES_TOLD, MAX_FACTS_ORDER_BYTES, MAX_FACTS_TOLD, MAX_IMPORTED, Limit
+
+MAX_KEPT_BYTES = Limit(1 << 30, "of all facts as they are sent: 500,000 usual records come to 290 MB")
+MAX_KEPT_FACTS = Limit(3_000_000, "of one import: six a record; each costs 150 bytes beside its text")
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -50,6 +53,10 @@ class Kept:
         return len(self.tellings) - 1
 
     @property
+    def octets(self) -> int:
+        return sum(len(one.raw) for one in self.tellings)
+
+    @property
     def newness(self) -> tuple[int, list[bytes], tuple[str, ...]]:
         """Of two with one date what they say decides, so that the order of files never does."""
         return self.modified_ms, [one.raw for one in self.tellings], self.subjects
@@ -62,21 +69,18 @@ class Intake:
     now_ms: int
     tally: Tally = field(default_factory=Tally)
     _kept: dict[str, Kept] = field(default_factory=dict)
+    _octets: int = 0  # of all that is kept
+    _facts: int = 0
 
     def take(self, found: Found) -> Kept | None:
         """Keep what the record comes to, or say why it comes to nothing; None then, or if a newer one is kept.
 
         Raises:
-            Refusal: `too-large`: more records than one import has room for.
+            Refusal: `too-large`: more records than one import has room for, or records that come to more.
         """
         self.tally.records += 1
         if self.tally.records > MAX_IMPORTED.value:
-            raise Refusal(
-                "too-large",
-                what=f"more than {MAX_IMPORTED.value:,} records",
-                who="your command",
-                do="import the export of one ecosystem at a time",
-            )
+            raise _too_large(f"more than {MAX_IMPORTED.value:,} records")
         try:
             record = osv.read(found.data, self.now_ms)
         except Malformed as error:
@@ -99,8 +103,18 @@ class Intake:
             self.tally.skip(reason)
         for reason in record.noted:
             self.tally.note(reason)
+        self._weigh(kept, before)
         self._kept[record.id] = kept
         return kept
+
+    def _weigh(self, kept: Kept, before: Kept | None) -> None:
+        """A record of a thousand packages says each of its words a thousand times: what it comes to is bounded too."""
+        self._octets += kept.octets - (0 if before is None else before.octets)
+        self._facts += kept.facts - (0 if before is None else before.facts)
+        if self._octets > MAX_KEPT_BYTES.value:
+            raise _too_large(f"the records come to more than {MAX_KEPT_BYTES.value:,} bytes of facts")
+        if self._facts > MAX_KEPT_FACTS.value:
+            raise _too_large(f"the records come to more than {MAX_KEPT_FACTS.value:,} facts")
 
     def settle(self) -> None:
         """Count the outcomes of records of which the node has nothing new to say, and forget those."""
@@ -117,6 +131,12 @@ class Intake:
         """The facts of each record, and behind them what it names."""
         for kept in self._kept.values():
             yield from kept.tellings
+
+
+def _too_large(what: str) -> Refusal:
+    return Refusal(
+        "too-large", what=what, who="your command", do="import the export of one ecosystem at a time"
+    )
 
 
 def telling(fact: FactTold, where: str) -> Telling:

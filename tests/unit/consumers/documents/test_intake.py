@@ -108,3 +108,34 @@ def test_beside_its_facts_goes_what_a_record_names_at_all():
         {"advisory": "A-1", "subjects": ["pkg:pypi/idna"], "modified_ms": DAY_1},
         {"advisory": "A-2", "subjects": [], "modified_ms": DAY_1},
     ]
+
+
+def wide(name, packages, text=""):
+    """A record of many packages: each of its facts repeats its text."""
+    affected = [
+        {"package": {"ecosystem": "PyPI", "name": f"a{n}"}, "versions": ["1"]} for n in range(packages)
+    ]
+    record = {"id": name, "modified": "2024-01-01T00:00:00Z", "summary": text, "affected": affected}
+    return Found(name, json.dumps(record).encode())
+
+
+def test_what_small_records_come_to_is_bounded(monkeypatch):
+    """As it was found: 65 KB of a record were 1.7 MB of facts, and an archive of 3 MB took 2.4 GiB of memory."""
+    monkeypatch.setattr(module, "MAX_KEPT_BYTES", Limit(1 << 20, "for a test"))
+    intake = Intake(NOW)
+    some = [wide(f"A-{number}", 100, "s" * 1_000) for number in range(20)]
+    with pytest.raises(Refusal, match="more than 1,048,576 bytes of facts"):
+        list(map(intake.take, some))
+    assert intake.tally.records > 1
+
+
+def test_facts_are_bounded_and_a_record_that_comes_again_counts_once(monkeypatch):
+    monkeypatch.setattr(module, "MAX_KEPT_FACTS", Limit(100, "for a test"))
+    intake = Intake(NOW)
+    for _ in range(9):
+        intake.take(wide("A-1", 60))
+        intake.take(wide("A-2", 40))
+    assert intake.facts == 100
+    with pytest.raises(Refusal, match="more than 100 facts") as told:
+        intake.take(wide("A-3", 1))
+    assert told.value.code == "too-large"
