@@ -20,11 +20,14 @@ from pyrsia.net.requests import Wordless
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Method
 from pyrsia.node.log.submission import (
+    BUSY,
+    PUSHBACK_S,
     Answers,
     LeafOf,
     Request,
     no_order,
     overdue,
+    told_busy,
     unreadable,
 )
 from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_RESEND_S, NodeId, tolerated
@@ -42,6 +45,7 @@ class Going:
     Attributes:
         final: set once this node's log holds it.
         refusal: why it will not come, once that is settled.
+        not_before_s: when each validator that had no room for it may be asked again.
     """
 
     place: int
@@ -49,10 +53,26 @@ class Going:
     final: trio.Event
     refusal: Refusal | None = None
     answers: Answers = field(default_factory=Answers)
+    not_before_s: dict[NodeId, float] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
         return self.refusal is None and not self.final.is_set()
+
+    def heard(self, validator: NodeId, said: Refusal | None) -> None:
+        """Add what `validator` says."""
+        self.answers.add(said)
+        if said is not None and said.code == BUSY:
+            wait_s = min(max(1, said.retry_s), PUSHBACK_S.value)
+            self.not_before_s[validator] = trio.current_time() + wait_s
+
+    def is_put_off(self, validator: NodeId) -> bool:
+        """Whether `validator` is still busy by its own word; then that counts once more."""
+        left_s = self.not_before_s.get(validator, 0.0) - trio.current_time()
+        if left_s <= 0:
+            return False
+        self.answers.add(told_busy(left_s))
+        return True
 
 
 @dataclass(slots=True)
@@ -93,13 +113,15 @@ class Handing:
             if not await self._offer(left, attempt):
                 return
             n = len(self._validators())
+            enough = tolerated(n) + 1
             for one in left:
-                one.refusal = one.answers.settled(tolerated(n) + 1)
+                one.refusal = one.answers.settled(enough)
             with trio.move_on_after(SUBMIT_RESEND_S.value):
                 await _all_final([one for one in left if one.refusal is None])
             for one in left:
-                if one.is_open and self._now_ms() >= one.entry.until_ms:
-                    one.refusal = overdue(n)
+                if one.is_open:
+                    is_over = self._now_ms() >= one.entry.until_ms
+                    one.refusal = overdue(n) if is_over else one.answers.put_off(enough)
             left = [one for one in left if one.is_open]
             attempt += 1
 
@@ -156,6 +178,12 @@ class Handing:
 
     async def _ask(self, validator: NodeId, payload: bytes, part: Sequence[Going], heard: Heard) -> None:
         """Add one validator's answers. Silence settles nothing."""
+        wanted = [one for one in part if not one.is_put_off(validator)]
+        if not wanted:
+            heard.some = True
+            return
+        if len(wanted) < len(part):
+            part, payload = wanted, Entries(tuple(one.entry.raw for one in wanted)).encode()
         try:
             answer = await self._request(validator, Method.SUBMIT_MANY, payload, float(SUBMIT_ANSWER_S.value))
         except Wordless:
@@ -169,7 +197,7 @@ class Handing:
             told = read_answers(answer, len(part))
         heard.some = True
         for one, said in zip(part, told, strict=True):
-            one.answers.add(said)
+            one.heard(validator, said)
 
 
 async def _all_final(going: Sequence[Going]) -> None:

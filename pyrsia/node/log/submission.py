@@ -98,10 +98,17 @@ class Answers:
         """The no that settles the matter: one that `enough` say, of whom one alone may lie."""
         if len(self.refused) >= enough:
             return self.refused[0]
-        if not self.taken and len(self.busy) >= enough:
-            # The shortest: a liar's wish for patience binds nobody, and coming too early costs one question.
-            return min(self.busy, key=lambda one: one.retry_s)
-        return None
+        return None if self.taken else self.put_off(enough)
+
+    def put_off(self, enough: int) -> Refusal | None:
+        """The no for now of `enough`, where fewer took the entry, and those may all lie.
+
+        One that does not lie is worth a moment's wait; a whole life's wait no claim of one validator is worth.
+        """
+        if self.taken >= enough or len(self.busy) < enough:
+            return None
+        # The shortest: a liar's wish for patience binds nobody, and coming too early costs one question.
+        return min(self.busy, key=lambda one: one.retry_s)
 
 
 class Submitter:
@@ -250,6 +257,9 @@ class Submitter:
             attempt += 1
             with trio.move_on_after(wait_s):
                 await final.wait()
+            put_off = answers.put_off(self._enough())
+            if put_off is not None and not patient and not final.is_set():
+                raise put_off
         return None
 
     async def _offer_until(self, final: trio.Event, raw: bytes, attempt: int) -> Answers:
@@ -305,7 +315,7 @@ class Submitter:
         """Add one validator's answer; silence, and a validator that is still busy, add nothing that settles."""
         left_s = self._not_before_s.get(validator, 0.0) - trio.current_time()
         if left_s > 0:
-            answers.busy.append(_told_busy(left_s))
+            answers.busy.append(told_busy(left_s))
             return
         try:
             answer = await self._request(validator, Method.SUBMIT, raw, float(SUBMIT_ANSWER_S.value))
@@ -430,7 +440,8 @@ def unreadable() -> Refusal:
     )
 
 
-def _told_busy(left_s: float) -> Refusal:
+def told_busy(left_s: float) -> Refusal:
+    """What a validator would say again that is not asked again yet."""
     wait_s = int(left_s) + 1
     return Refusal(
         BUSY,

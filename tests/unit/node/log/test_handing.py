@@ -154,6 +154,36 @@ async def test_the_shortest_wait_of_several_counts(autojump_clock):
     assert [one.refusal.retry_s for one in network.going] == [3] * 4
 
 
+async def test_one_that_lies_that_it_took_them_hides_no_pushback_for_longer_than_a_moment(autojump_clock):
+    network = Network({number: busy(60) for number in range(1, 4)})
+    await network.handing.see(network.going)
+    assert [(one.refusal.code, one.refusal.retry_s) for one in network.going] == [("busy", 60)] * 4
+    assert trio.current_time() - network.began <= 2 * HEDGE_S + SUBMIT_RESEND_S.value
+    assert network.numbers == [0, 1, 2, 3]
+
+
+async def test_one_that_took_them_and_does_not_lie_is_given_a_moment_to_bring_them_in(autojump_clock):
+    network = Network({number: busy(60) for number in range(1, 4)})
+    await network.see(final_after_s=SUBMIT_RESEND_S.value / 2)
+    assert network.ends == [None] * 4
+
+
+async def test_a_validator_is_asked_again_for_an_entry_when_it_said_and_not_before(autojump_clock):
+    gone = Unavailable("there is no link")
+    network = Network({1: write_answers([None, busy(9), None, None]), 2: gone, 3: gone})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.handing.see, network.going)
+        await trio.sleep(8.5)
+        of_one = [raws for number, raws in network.asked if number == 1]
+        assert len(of_one) > 2
+        assert of_one == [network.raws] + [(network.raws[0], *network.raws[2:])] * (len(of_one) - 1)
+        network.answers[1] = b""
+        await trio.sleep(SUBMIT_RESEND_S.value * 2)
+        assert network.raws in [raws for number, raws in network.asked if number == 1][1:]
+        network.final(0, 1, 2, 3)
+    assert network.ends == [None] * 4
+
+
 async def test_silence_of_the_first_ones_costs_a_moment(autojump_clock):
     network = Network({0: silent, 1: silent})
     await network.see(final_after_s=2.5 * HEDGE_S)

@@ -303,6 +303,17 @@ async def test_whoever_can_wait_better_is_told_how_long_and_at_once(autojump_clo
     assert (caught.value.retry_s, network.asked) == (6, [])
 
 
+async def test_one_validator_that_lies_that_it_took_it_hides_no_pushback_from_who_can_wait_better(
+    autojump_clock,
+):
+    full = Refusal("busy", what="full", who="the network's load", do="wait", retry_s=60)
+    network = Network({number: write_refusal(full) for number in range(1, 4)})
+    with pytest.raises(Refusal, match="full") as refused:
+        await network.submitter.submit_entry(network.submitter.author("fact.add", BODY), patient=False)
+    assert (refused.value.code, refused.value.retry_s) == ("busy", 60)
+    assert trio.current_time() - network.began <= 2 * SUBMIT_RESEND_S.value
+
+
 async def test_one_validator_that_says_busy_holds_nothing_up(autojump_clock):
     network = Network({0: busy(60)})
     raw = network.submitter.author("fact.add", BODY)
