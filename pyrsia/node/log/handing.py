@@ -28,6 +28,7 @@ from pyrsia.node.log.submission import (
     no_order,
     overdue,
     told_busy,
+    undecided,
     unreadable,
 )
 from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_RESEND_S, NodeId, tolerated
@@ -45,6 +46,7 @@ class Going:
     Attributes:
         final: set once this node's log holds it.
         refusal: why it will not come, once that is settled.
+        held: whether f + 1 validators took it at some time.
         not_before_s: when each validator that had no room for it may be asked again.
     """
 
@@ -53,6 +55,7 @@ class Going:
     final: trio.Event
     refusal: Refusal | None = None
     answers: Answers = field(default_factory=Answers)
+    held: bool = False
     not_before_s: dict[NodeId, float] = field(default_factory=dict)
 
     @property
@@ -65,6 +68,12 @@ class Going:
         if said is not None and said.code == BUSY:
             wait_s = min(max(1, said.retry_s), PUSHBACK_S.value)
             self.not_before_s[validator] = trio.current_time() + wait_s
+
+    def settle(self, enough: int) -> None:
+        """Refuse it where what validators said just now comes to that."""
+        self.held |= self.answers.taken >= enough
+        no = self.answers.settled(enough)
+        self.refusal = undecided(no) if no is not None and no.code != BUSY and self.held else no
 
     def is_put_off(self, validator: NodeId) -> bool:
         """Whether `validator` is still busy by its own word; then that counts once more."""
@@ -115,7 +124,7 @@ class Handing:
             n = len(self._validators())
             enough = tolerated(n) + 1
             for one in left:
-                one.refusal = one.answers.settled(enough)
+                one.settle(enough)
             with trio.move_on_after(SUBMIT_RESEND_S.value):
                 await _all_final([one for one in left if one.refusal is None])
             for one in left:

@@ -34,6 +34,7 @@ HEDGE_S: Final = (
 PUSHBACK_S = Limit(60, "the longest that one validator's word `busy` keeps us from asking it again")
 NONCE_BYTES = 16
 BUSY = "busy"
+_ORDERS_NONE: Final = "this node orders no entries"
 
 
 Request = Callable[[NodeId, int, bytes, float], Awaitable[bytes]]
@@ -88,10 +89,13 @@ class Answers:
     said: Acknowledgement | None = None
 
     def add(self, told: Refusal | None) -> None:
-        """One validator's; None says that it holds the entry."""
+        """One validator's; None says that it holds the entry.
+
+        That it orders none is no word about the entry: whoever says so may have been a validator in our log only.
+        """
         if told is None:
             self.taken += 1
-        else:
+        elif not orders_none(told):
             (self.busy if told.code == BUSY else self.refused).append(told)
 
     def settled(self, enough: int) -> Refusal | None:
@@ -427,9 +431,24 @@ def no_order() -> Refusal:
     """What a node says that does not validate."""
     return Refusal(
         "forbidden",
-        what="this node orders no entries",
+        what=_ORDERS_NONE,
         who="the peer that asked",
         do="send the entry to a validator",
+    )
+
+
+def orders_none(refusal: Refusal) -> bool:
+    """Whether it is `no_order`."""
+    return (refusal.code, refusal.what) == ("forbidden", _ORDERS_NONE)
+
+
+def undecided(no: Refusal) -> Refusal:
+    """Of an entry that f + 1 validators took, so an honest one holds it, and f + 1 say `no` to: it may still come."""
+    return Refusal(
+        "unavailable",
+        what=f"validators took the entry, and now some refuse it: {no.what}",
+        who=no.who,
+        do="send it again: the same bytes stand in the log once at most",
     )
 
 

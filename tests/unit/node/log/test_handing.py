@@ -10,6 +10,7 @@ from pyrsia.ledger import entries
 from pyrsia.net.requests import Wordless
 from pyrsia.node.kinds import Method
 from pyrsia.node.log.handing import HEDGE_S, Desk, Going, Handing, read_answers, write_answers
+from pyrsia.node.log.submission import no_order
 from pyrsia.units import SHARE_ENTRIES, SUBMIT_ANSWER_S, SUBMIT_RESEND_S
 from pyrsia.wire import sharing
 from pyrsia.wire.sharing import Want
@@ -152,6 +153,37 @@ async def test_the_shortest_wait_of_several_counts(autojump_clock):
     )
     await network.handing.see(network.going)
     assert [one.refusal.retry_s for one in network.going] == [3] * 4
+
+
+async def test_what_was_taken_is_not_refused_by_those_who_validate_no_more(autojump_clock):
+    """A follower that lags behind a change of validators asks old ones; the entry is in others' hands meanwhile."""
+    network = Network({2: no_order(), 3: no_order()})
+    await network.see(final_after_s=3 * SUBMIT_RESEND_S.value)
+    assert {2, 3} <= set(network.numbers)
+    assert network.ends == [None] * 4
+
+
+async def test_where_all_whom_this_node_knows_validate_no_more_its_log_is_waited_for(autojump_clock):
+    network = Network(dict.fromkeys(range(4), no_order()))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.handing.see, network.going)
+        await trio.sleep(SUBMIT_RESEND_S.value * 1.5)
+        assert all(one.is_open for one in network.going)
+        network.answers = {}
+        await trio.sleep(SUBMIT_RESEND_S.value)
+        network.final(0, 1, 2, 3)
+    assert network.ends == [None] * 4
+
+
+async def test_what_was_taken_and_is_refused_later_may_still_come_and_is_said_so(autojump_clock):
+    network = Network({2: NO, 3: NO})
+    await network.handing.see(network.going)
+    assert network.ends == ["unavailable"] * 4
+    assert "it stands already" in network.going[0].refusal.what
+    # Offered once more, and taken by nobody, it is refused in their own words.
+    again = Network(dict.fromkeys(range(4), NO))
+    await again.handing.see(again.going)
+    assert again.ends == ["conflict"] * 4
 
 
 async def test_one_that_lies_that_it_took_them_hides_no_pushback_for_longer_than_a_moment(autojump_clock):

@@ -15,6 +15,7 @@ from pyrsia.node.log.submission import (
     Reception,
     Submitter,
     Waiters,
+    no_order,
     read_answer,
     write_acknowledgement,
     write_refusal,
@@ -145,6 +146,23 @@ async def test_a_refusal_raised_by_the_link_counts_as_one(autojump_clock):
     with pytest.raises(Refusal, match="no such request"):
         await network.submitter.submit("fact.add", BODY)
     assert network.asked == [0, 1]
+
+
+async def test_those_who_validate_no_more_refuse_nothing(autojump_clock):
+    told = write_refusal(no_order())
+    network = Network({0: told, 1: told, 2: no_order()})
+    raw = network.submitter.author("fact.add", BODY)
+    got = []
+
+    async def submit():
+        got.append(await network.submitter.submit_entry(raw))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit)
+        await trio.sleep(SUBMIT_RESEND_S.value * 1.5)
+        assert 3 in network.asked
+        network.final(raw)
+    assert got == [(entries.parse(raw).id, 7)]
 
 
 async def test_one_lying_validator_refuses_nothing(autojump_clock):
