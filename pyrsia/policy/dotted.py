@@ -13,12 +13,14 @@ from pyrsia.units import Limit
 
 MAX_DOTS = Limit(32, "in a line, outside of texts: a heading of a policy has one")
 
-# Texts and comments, as TOML reads them from the left; what is never closed is an error where it begins.
+# Texts and comments, as TOML reads them from the left; what is never closed is an error where it begins, so nothing
+# behind it is looked at: each of its quotes would be tried to the end.
 _TEXT: Final = re.compile(
     r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*+"{3,5}'
     r"|'''(?:[^']|'{1,2}(?!'))*+'{3,5}"
     r'|"(?:[^"\\\n]|\\[^\n])*+"'
     r"|'[^'\n]*+'"
+    r"|[\"'].*+"
     r"|\#[^\n]*+",
     re.DOTALL,
 )

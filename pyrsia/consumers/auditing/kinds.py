@@ -12,7 +12,7 @@ from pyrsia.consumers.documents import bomxml, sboms
 from pyrsia.consumers.documents.reading import typed, whole
 from pyrsia.consumers.lists import conan, conan1, gradle, pdm, pipfile, poetry, pom, pylock, requirements, uv
 from pyrsia.consumers.lists.rows import Reader, Row, no
-from pyrsia.errors import Malformed
+from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import MAX_LIST_BYTES
 
 STANDARD_INPUT: Final = "standard input"
@@ -28,7 +28,7 @@ _INSIDE: Final = "what lies in the files that {} lists: a document says what its
 
 # In TOML: what stands on a line of its own in a lock of each, and in no other's.
 _PACKAGE: Final = re.compile(rb"^\[\[package\]\]", re.MULTILINE)
-_PYLOCK: Final = re.compile(rb"^(?:\[\[packages\]\]|packages[ \t]*=)", re.MULTILINE)
+_PYLOCK: Final = re.compile(rb"^(?:\[\[packages\]\]|packages[ \t]*=(?!=))", re.MULTILINE)
 _PDM: Final = re.compile(rb"^lock_version[ \t]*=", re.MULTILINE)
 _POETRY: Final = re.compile(
     rb"^(?:content-hash|lock-version)[ \t]*=|^# This file is .{0,40}Poetry", re.MULTILINE
@@ -74,13 +74,18 @@ class _Marks(msgspec.Struct):
     config_requires: Any = None
     graph: Any = msgspec.field(name=conan1.GRAPH, default=None)
     meta: Any = msgspec.field(name="_meta", default=None)
+    npm: Any = msgspec.field(name="lockfileVersion", default=None)
     default: Any = None
     develop: Any = None
 
 
 def _either_conan(path: Path, text: str) -> tuple[Row, ...]:
     """conan.lock, whichever Conan wrote it: that of Conan 2 has no graph."""
-    return conan1.rows(path, text) if f'"{conan1.GRAPH}"' in text else conan.rows(path, text)
+    try:
+        first = typed(text.encode(), _Marks).graph is not None
+    except Malformed:
+        first = False  # whose reader says what is wrong
+    return conan1.rows(path, text) if first else conan.rows(path, text)
 
 
 READERS: Final[dict[str, Reader]] = {
@@ -164,9 +169,12 @@ def _check_name(path: Path) -> None:
         what = "it names what a project asks for, and not which versions it gets"
         raise no(path, what, f"give {_INSTEAD[name]}")
     if name in _STRANGE:
-        raise no(
-            path, f"its packages are of {_STRANGE[name]}, an ecosystem that the network does not know", _KNOWN
-        )
+        raise _strange(path, _STRANGE[name])
+
+
+def _strange(path: Path, ecosystem: str) -> Refusal:
+    what = f"its packages are of {ecosystem}, an ecosystem that the network does not know"
+    return no(path, what, _KNOWN)
 
 
 def _toml(data: bytes) -> str:
@@ -189,6 +197,8 @@ def _json(path: Path, data: bytes) -> str:
     listed = (marks.requires, marks.build_requires, marks.python_requires, marks.config_requires, marks.graph)
     if marks.bom is not None:
         return SBOM
+    if marks.npm is not None:
+        raise _strange(path, "npm")  # which says `requires` as well
     if any(one is not None for one in listed):
         return "conan.lock"
     if marks.meta is not None and (marks.default is not None or marks.develop is not None):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pyrsia.consumers.lists.rows import no
+from pyrsia.policy import dotted
 
 _HEADS: Final = {
     key: re.compile(rf"^\[\[{key}\]\][ \t]*(?:#.*)?\r?$", re.MULTILINE) for key in ("package", "packages")
@@ -35,6 +36,9 @@ def document(path: Path, text: str, again: str) -> dict[str, Any]:
     Raises:
         Refusal: `usage`: it is no TOML.
     """
+    if line := dotted.line_of(text):
+        what = f"line {line}: it has more than {dotted.MAX_DOTS.value} dots outside of texts"
+        raise no(path, what, again)
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also a number that is too long for Python

@@ -420,3 +420,29 @@ def test_a_kind_that_is_named_is_not_guessed(tmp_path):
     assert "is no TOML" in refused(tmp_path / "x", "idna==3.6\n", kind="uv.lock").what
     assert "is no requirement" in refused(tmp_path / "x", PYLOCK, kind="requirements").what
     assert "x: " in refused(tmp_path / "x", "idna==3.6\n", kind="sbom").what
+
+
+@pytest.mark.parametrize("kind", ["uv.lock", "poetry.lock", "pdm.lock", "pylock.toml"])
+def test_a_key_of_many_parts_is_refused_before_it_is_read(tmp_path, kind):
+    """Reading one takes time in the square of its parts: 24 KB took 1.6 s, and a lock may have megabytes."""
+    path = tmp_path / "lock"
+    for key in (".".join(["a"] * 100_000), ".".join(['"a"'] * 100_000)):
+        path.write_text(f'version = 1\n[[package]]\nname = "a"\n{key} = 1\n')
+        with pytest.raises(Refusal, match="line 4: it has more than 32 dots outside of texts"):
+            kinds.read(path, "lock", Gathered(), kind=kind)
+    path.write_text("version = 1\na = " + '"""\\"' * 200_000)
+    with pytest.raises(Refusal, match="it is no TOML"):
+        kinds.read(path, "lock", Gathered(), kind=kind)
+
+
+def test_a_file_is_known_by_its_own_keys_and_not_by_a_word_that_stands_in_it(tmp_path):
+    path, into = tmp_path / "any", Gathered()
+    path.write_text("packages==1.0\nidna==3.6\n")  # a package of that name, and no pylock.toml
+    kinds.read(path, "any", into)
+    assert [one.purl for one in into.components] == ["pkg:pypi/packages@1.0", "pkg:pypi/idna@3.6"]
+    path.write_text(json.dumps({"version": "0.5", "x": "graph_lock", "requires": ["zlib/1.3"]}))
+    kinds.read(path, "any", into)
+    assert into.components[-1].purl == "pkg:conan/zlib@1.3"
+    path.write_text(json.dumps({"name": "x", "lockfileVersion": 2, "requires": True, "packages": {}}))
+    with pytest.raises(Refusal, match="its packages are of npm"):
+        kinds.read(path, "any", into)
