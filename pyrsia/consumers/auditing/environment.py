@@ -14,7 +14,7 @@ from typing import Final
 
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.installed import walking
-from pyrsia.consumers.installed.sites import sites
+from pyrsia.consumers.installed.sites import has_metadata, sites
 from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 from pyrsia.wire.purl import pypi_name
@@ -42,7 +42,7 @@ def read(root: Path, said: str, into: Gathered) -> None:
     """
     try:
         found, before = sites(root), into.told
-        if root not in found and any(root.glob("*.dist-info")):
+        if root not in found and has_metadata(root):
             found.append(root)
         for site in found:
             if site != root and any(one.is_symlink() for one in (site, site.parent)):
@@ -68,7 +68,7 @@ def _names(site: Path) -> list[str]:
             if number >= MAX_FOLDERS.value:
                 raise Refusal("usage", what=f"there is too much in {site}", who="the folder",
                               do="name a part of it")  # fmt: skip
-            if entry.name.endswith(tuple(_KINDS)):
+            if entry.name.lower().endswith(tuple(_KINDS)):  # as importlib takes them
                 found.append(entry.name)
     return sorted(found)
 
@@ -77,7 +77,7 @@ def _distribution(site: Path, folder: str, into: Gathered) -> None:
     stem, dot, kind = folder.rpartition(".")
     path = site / folder
     called = _called(stem)
-    file = path / _KINDS[f"{dot}{kind}"] if path.is_dir() else path
+    file = path / _KINDS[f"{dot}{kind}".lower()] if path.is_dir() else path
     data = None if path.is_symlink() else walking.text(file, MAX_METADATA_BYTES.value)
     told = {
         name: (value, line) for name, value, line in _fields(data.decode("utf-8", "replace") if data else "")

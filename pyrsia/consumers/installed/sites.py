@@ -18,7 +18,7 @@ def sites(root: Path) -> list[Path]:
     found = [one for one in found if one.is_dir()]
     if found:
         return found
-    if any(root.glob("*.dist-info")):
+    if has_metadata(root):
         return [root]
     raise Refusal(
         "usage",
@@ -26,3 +26,8 @@ def sites(root: Path) -> list[Path]:
         who="your command",
         do="name the folder that pyvenv.cfg stands in, or one that packages were installed into",
     )
+
+
+def has_metadata(folder: Path) -> bool:
+    """Whether packages were installed into it; written in any case, as Python's own reader takes it."""
+    return any(one.name.lower().endswith(".dist-info") for one in folder.glob("*"))

@@ -226,6 +226,19 @@ def test_fields_are_read_in_any_case_and_an_eggs_folder_is_asked_about_as_well(v
     assert purls(found(venvs=[venv.parents[2]])) == ["pkg:pypi/x@1.0", "pkg:pypi/x@2.0"]
 
 
+def test_folders_of_metadata_are_read_in_any_case_as_python_reads_them(venv, tmp_path):
+    """Whoever may name a folder hid a version from the audit that importlib and pip go on seeing."""
+    dist(venv, "idna-3.10.DIST-INFO", "Name: idna\nVersion: 3.10\n")
+    (venv / "pyyaml-5.1.Egg-Info").mkdir()
+    (venv / "pyyaml-5.1.Egg-Info" / "PKG-INFO").write_text("Name: pyyaml\nVersion: 5.1\n")
+    assert purls(found(venvs=[venv.parents[2]])) == ["pkg:pypi/idna@3.10", "pkg:pypi/pyyaml@5.1"]
+    target = tmp_path / "target"
+    dist(target, "six-1.DIST-INFO", "Name: six\nVersion: 1\n")
+    assert purls(found(venvs=[target])) == ["pkg:pypi/six@1"]
+    dist(venv.parents[2], "beside-1.Dist-Info", "Name: beside\nVersion: 1\n")
+    assert "pkg:pypi/beside@1" in purls(found(venvs=[venv.parents[2]]))
+
+
 def test_hostile_environments_are_read_within_bounds(venv, tmp_path):
     root = venv.parents[2]
     (venv / "loop").symlink_to(venv)
