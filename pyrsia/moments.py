@@ -12,7 +12,7 @@ HOW: Final = "2026-01-31, 2026-01-31T12:00, or 2h for two hours ago (s, m, h, d,
 _AGO: Final = re.compile(r"([0-9]{1,6})(s|m|h|d|w)")
 _SIZE: Final = re.compile(r"[0-9]{1,16}")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_MAX_CHARS: Final = 40  # no time is longer
+_MAX_CHARS: Final = 40  # no time is longer: what stands behind is not thrown away
 
 
 def size(text: str) -> int | None:
@@ -29,8 +29,10 @@ def time_ms(text: str, now_s: float) -> int | None:
     ago = _AGO.fullmatch(text)
     if ago:
         return max(0, int((now_s - int(ago[1]) * _SECONDS[ago[2]]) * 1000))
+    if len(text) > _MAX_CHARS:
+        return None
     try:
-        found = datetime.fromisoformat(text[:_MAX_CHARS])
+        found = datetime.fromisoformat(text)
         told_ms = int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
         return None
