@@ -52,6 +52,7 @@ KNOCK_S: Final = 10.0  # between two pings of nodes that are gone
 SYNC_LEAST_S: Final = 30.0
 SYNC_MOST_S: Final = 60.0
 JOIN_SYNC_S: Final = 1.0  # between two comparisons with peers whose links are new
+PAGE_S: Final = 5.0  # for the answer to a page; then a comparison is over
 EAGER_S: Final = 4.0  # between two comparisons of a node that still knows nothing of some
 EAGER: Final = 10  # such comparisons: some may be nowhere
 MAX_TRACKED = Limit(8_448, "the members and strangers of a full table, and all links")
@@ -118,8 +119,14 @@ class Swim:
         self._knock_s = now + self._spread(KNOCK_S)
         self._sync_s = now + self._spread(EAGER_S)
         self._eager = EAGER
-        self._joined_s = -math.inf  # the last comparison for a new link
-        self._page: tuple[NodeId, NodeId] | None = None  # with whom we compare, and the end of the page
+        self._joined_s = {
+            True: -math.inf,
+            False: -math.inf,
+        }  # the last comparison for a member's new link, a guest's
+        self._page: tuple[NodeId, NodeId, NodeId] | None = (
+            None  # with whom we compare, where a page begins and ends
+        )
+        self._page_s = -math.inf  # when it was sent
         self._quiet_s = -math.inf
         for node, said in (known or {}).items():
             if node != me and len(self.beliefs) < MAX_TRACKED.value:
@@ -174,8 +181,9 @@ class Swim:
             return self._done()
         self._hear(now, node)
         self._prober.greet(node)
-        if now - self._joined_s >= JOIN_SYNC_S:
-            self._joined_s = now
+        member = self._world.member(node)
+        if now - self._joined_s[member] >= JOIN_SYNC_S and (member or not self._compares_with_member(now)):
+            self._joined_s[member] = now
             self._compare(node, FIRST)
         return self._done()
 
@@ -334,8 +342,14 @@ class Swim:
 
     def _compare(self, node: NodeId, after: NodeId) -> None:
         page = self._ledger.page(self.beliefs, self._hearsay.own, after)
-        self._page = (node, page.last)
+        self._page, self._page_s = (node, page.after, page.last), self._now
         self._out.append(Send(node, page))
+
+    def _compares_with_member(self, now: float) -> bool:
+        """Guests, who come and go as they like, do not end a comparison that goes from page to page."""
+        if self._page is None or now - self._page_s > PAGE_S:
+            return False
+        return self._world.member(self._page[0])
 
     def _answer(self, now: float, sender: NodeId, page: Sync) -> None:
         if not self._pages.of(sender).take(now):
@@ -348,12 +362,12 @@ class Swim:
         """The rest of an answer to our page: what the other one wants, and the next page."""
         if self._page is None or self._page[0] != sender:
             return
-        last = self._page[1]
+        _, after, last = self._page
         self._page = None
         if answer.wants:
             told = self._ledger.wanted(self.beliefs, self._hearsay.own, answer.wants)
             self._out.append(Send(sender, told))
-        if answer.more is not None and answer.more < last:
+        if answer.more is not None and after < answer.more < last:  # only forwards: no answer has an end else
             self._compare(sender, answer.more)
         elif last != LAST:
             self._compare(sender, last)

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pyrsia.mesh import beliefs, probing
+from pyrsia.mesh import beliefs, probing, swim
 from pyrsia.mesh.liveness import State
 from pyrsia.mesh.membership import Blame, Send, World
 from pyrsia.mesh.swim import Swim
@@ -413,3 +413,45 @@ def test_nodes_whose_links_broke_stand_in_line_once_and_leave_it_when_they_are_f
     assert (list(prober._first), list(prober._restless)) == (CROWD[:3], CROWD[3:])
     core.on_forgotten(CROWD)
     assert not any((prober._first, prober._restless, prober._jumped))
+
+
+# -- comparisons --
+
+
+def pages(effects):
+    return [
+        (effect.node, effect.message.after)
+        for effect in effects
+        if isinstance(effect, Send) and isinstance(effect.message, Sync)
+    ]
+
+
+def many_known():
+    core = ComeAndGo().core
+    core.on_known(0.0, [*CROWD, *(node_id(number) for number in range(100, 1_500))])
+    return core
+
+
+def test_a_guests_new_link_neither_takes_a_members_comparison_nor_ends_one():
+    core = many_known()
+    assert pages(core.on_linked(1.0, GUEST, True)) == [(GUEST, FIRST)]
+    (first,) = pages(core.on_linked(1.1, MEMBER, True))
+    assert first == (MEMBER, FIRST)
+    assert pages(core.on_linked(2.5, GUEST, True)) == []
+    ((node, after),) = pages(core.on_message(2.6, MEMBER, Tell(())))
+    assert node == MEMBER
+    assert after > FIRST
+    assert pages(core.on_linked(2.6 + swim.PAGE_S + 0.1, GUEST, True)) == [(GUEST, FIRST)]  # it said no more
+
+
+def test_a_comparison_only_goes_forwards_so_it_ends():
+    """As it was found: who answered each page with "again from the start" had the page again, some times its size."""
+    core = many_known()
+    (asked,) = pages(core.on_linked(1.0, GUEST, True))
+    seen = [asked[1]]
+    for _ in range(40):
+        for _, after in pages(core.on_message(2.0, GUEST, Tell((), (), FIRST))):
+            assert after > seen[-1]
+            seen.append(after)
+    assert 1 < len(seen) < 30
+    assert core._page is None
