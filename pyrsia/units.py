@@ -433,3 +433,4 @@ SUBMIT_RESEND_S = Limit(
     2, "two views of a dead leader pass in this time; asking more often only repeats the bytes"
 )
 SUBMIT_ANSWER_S = Limit(5, "a validator answers from memory; what takes longer is a dead link")
+SUBMIT_PUSHBACK_S = Limit(60, "the longest that one validator's word `busy` keeps us from asking it again")

@@ -27,7 +27,7 @@ def line_of(text: str, place: Place) -> int:
         place: names of tables and keys from the outside in, and the number of an element, from 0, in an array.
     """
     scan = _Scan(text)
-    with suppress(RecursionError, AttributeError, IndexError):  # not what `tomllib` read: a line is better than none
+    with suppress(RecursionError, AttributeError, IndexError):  # not what `tomllib` read: some line, or none
         scan.document()
     while place and place not in scan.found:
         place = place[:-1]

@@ -21,7 +21,6 @@ from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Method
 from pyrsia.node.log.submission import (
     BUSY,
-    PUSHBACK_S,
     Answers,
     LeafOf,
     Request,
@@ -31,7 +30,7 @@ from pyrsia.node.log.submission import (
     undecided,
     unreadable,
 )
-from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_RESEND_S, NodeId, tolerated
+from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_PUSHBACK_S, SUBMIT_RESEND_S, NodeId, tolerated
 from pyrsia.wire import sharing
 from pyrsia.wire.sharing import Entries
 
@@ -66,7 +65,7 @@ class Going:
         """Add what `validator` says."""
         self.answers.add(said)
         if said is not None and said.code == BUSY:
-            wait_s = min(max(1, said.retry_s), PUSHBACK_S.value)
+            wait_s = min(max(1, said.retry_s), SUBMIT_PUSHBACK_S.value)
             self.not_before_s[validator] = trio.current_time() + wait_s
 
     def settle(self, enough: int) -> None:

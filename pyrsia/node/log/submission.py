@@ -22,7 +22,7 @@ from pyrsia.ledger.entries import Entry
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.node.clock import NowMs, wall_ms
 from pyrsia.node.kinds import Method
-from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_RESEND_S, Limit, NodeId, tolerated
+from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_PUSHBACK_S, SUBMIT_RESEND_S, Limit, NodeId, tolerated
 from pyrsia.verify.acknowledged import Acknowledgement, read
 
 UNTIL_MS = Limit(
@@ -31,7 +31,6 @@ UNTIL_MS = Limit(
 HEDGE_S: Final = (
     0.25  # then the next validator is asked beside one that is slow; an answer takes a round trip
 )
-PUSHBACK_S = Limit(60, "the longest that one validator's word `busy` keeps us from asking it again")
 NONCE_BYTES = 16
 BUSY = "busy"
 _ORDERS_NONE: Final = "this node orders no entries"
@@ -257,7 +256,7 @@ class Submitter:
                 if not patient or settled.code != BUSY:
                     raise settled
                 left_s = (entry.until_ms - self._now_ms()) / 1000
-                wait_s = max(wait_s, min(settled.retry_s, PUSHBACK_S.value, left_s))
+                wait_s = max(wait_s, min(settled.retry_s, SUBMIT_PUSHBACK_S.value, left_s))
             attempt += 1
             with trio.move_on_after(wait_s):
                 await final.wait()
@@ -343,7 +342,7 @@ class Submitter:
         answers.add(refusal)
         if refusal.code != BUSY:
             return
-        wait_s = min(max(1, refusal.retry_s), PUSHBACK_S.value)
+        wait_s = min(max(1, refusal.retry_s), SUBMIT_PUSHBACK_S.value)
         known: Collection[NodeId] = self._all()
         self._not_before_s = {node: s for node, s in self._not_before_s.items() if node in known}
         self._not_before_s[validator] = trio.current_time() + wait_s

@@ -10,7 +10,6 @@ from pyrsia.errors import Refusal, Unavailable
 from pyrsia.ledger import entries
 from pyrsia.node.kinds import Method
 from pyrsia.node.log.submission import (
-    PUSHBACK_S,
     UNTIL_MS,
     Reception,
     Submitter,
@@ -20,7 +19,7 @@ from pyrsia.node.log.submission import (
     write_acknowledgement,
     write_refusal,
 )
-from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_RESEND_S
+from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_PUSHBACK_S, SUBMIT_RESEND_S
 from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock
 from tests.reference.ledger import START, World
 from tests.reference.parts import ring, until
@@ -359,10 +358,10 @@ async def test_our_own_mempools_patience_is_honoured_and_bounded(autojump_clock)
     raw = network.submitter.author("fact.add", BODY)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.submitter.submit_entry, raw)
-        await trio.sleep(PUSHBACK_S.value + 20)
+        await trio.sleep(SUBMIT_PUSHBACK_S.value + 20)
         network.final(raw)
     pauses = [later - sooner for sooner, later in itertools.pairwise(offered)]
-    assert pauses == pytest.approx([9, PUSHBACK_S.value])
+    assert pauses == pytest.approx([9, SUBMIT_PUSHBACK_S.value])
     with pytest.raises(Refusal) as caught:
         await Network(local=local, me=0).submitter.submit_entry(raw, patient=False)
     assert caught.value.retry_s == 80_000
@@ -373,7 +372,7 @@ async def test_validators_that_left_are_forgotten_with_their_patience(autojump_c
     with pytest.raises(Refusal):
         await network.submitter.submit_entry(network.submitter.author("fact.add", BODY), patient=False)
     assert len(network.submitter._not_before_s) >= 2
-    await trio.sleep(PUSHBACK_S.value)
+    await trio.sleep(SUBMIT_PUSHBACK_S.value)
     network.submitter._all = lambda: [member.node for member in network.genesis.validators][3:]
     with pytest.raises(Refusal):
         await network.submitter.submit_entry(network.submitter.author("fact.add", BODY), patient=False)
