@@ -42,6 +42,10 @@ class Bucket:
         self._held -= amount
         return True
 
+    def give_back(self, amount: float) -> None:
+        """What was taken did not happen after all."""
+        self._held = min(self._burst, self._held + amount)
+
     def wait_s(self, now: float, amount: float = 1.0) -> float:
         """Seconds until `take` will do; 0 for now."""
         self._fill(now)

@@ -29,7 +29,7 @@ from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.transfer.sharing import Askers
 from pyrsia.transfer.uploads import SHORT_BYTES, Uploads
-from pyrsia.units import CHUNK_BYTES, MAX_OPEN_MAPS, ROW_CHUNKS, NodeId
+from pyrsia.units import MAX_OPEN_MAPS, ROW_CHUNKS, NodeId
 from pyrsia.wire import chunks, ranges
 from pyrsia.wire.chunks import Message, Type
 
@@ -76,6 +76,7 @@ class _Chunk(NamedTuple):
     manifest_id: bytes
     number: int
     served: Served
+    size: int
 
 
 class Maps:
@@ -221,7 +222,7 @@ class Server:
                 refused[Type.NAK].append(chunk)
                 continue
             size = manifest.span(chunk)[1]
-            item = _Chunk(ask.manifest_id, chunk, served)
+            item = _Chunk(ask.manifest_id, chunk, served, size)
             if not self._uploads.push(line.node, line.key, item, size, item[:2]):
                 refused[Type.BUSY].append(chunk)
         for kind, some in refused.items():
@@ -313,36 +314,39 @@ class Server:
             if item is None:
                 return
             if isinstance(item, _Chunk):
-                count = self._row(key, item, now_s)
-                parts = self._chunks(line, item, count) or self._first_of(line, item, count)
+                row = self._row(key, item, now_s)
+                parts = self._chunks(line, item, len(row))
+                if parts is None:
+                    parts, row = self._first_of(line, row), row[:1]
+                left -= len(row)
             else:
-                count, parts = 1, self._word(line, item)
-            left -= count
+                parts = self._word(line, item)
+                left -= 1
             yield parts
             if self._turns or self._uploads.wait_s((key,), now_s):
                 return
 
-    def _row(self, key: bytes, item: _Chunk, now_s: float) -> int:
-        """How many chunks go in one message: `item`, and what follows it in the file and in the queue, taken out."""
-        count = 1
-        while count < ROW_CHUNKS.value and not self._turns and not self._uploads.wait_s((key,), now_s):
+    def _row(self, key: bytes, item: _Chunk, now_s: float) -> list[_Chunk]:
+        """Chunks that go in one message: `item`, and what follows it in the file and in the queue, taken out."""
+        row = [item]
+        while len(row) < ROW_CHUNKS.value and not self._turns and not self._uploads.wait_s((key,), now_s):
             following = self._uploads.first(key)
-            if not isinstance(following, _Chunk) or following.number != item.number + count:
+            if not isinstance(following, _Chunk) or following.number != item.number + len(row):
                 break
             if following.manifest_id != item.manifest_id or following.served.path != item.served.path:
                 break
             self._uploads.pop(key, now_s)
-            count += 1
-        return count
+            row.append(following)
+        return row
 
-    def _first_of(self, line: Line, item: _Chunk, count: int) -> Sequence[bytes | memoryview]:
-        """Of a row that cannot be given the first chunk alone, or its no; the others wait once more: one rotten chunk
-        costs no other."""
-        for number in range(item.number + 1, item.number + count):
-            one = item._replace(number=number)
-            if not self._uploads.push(line.node, line.key, one, CHUNK_BYTES.value, one[:2]):
-                self._short(line, Message(Type.BUSY, item.manifest_id, (number,)))
-        alone = self._chunks(line, item, 1) if count > 1 else None
+    def _first_of(self, line: Line, row: Sequence[_Chunk]) -> Sequence[bytes | memoryview]:
+        """Of a row that cannot be given the first chunk alone, or its no; the others are in the queue as if they had
+        never been taken out: one rotten chunk costs no other."""
+        item, *others = row
+        alone = None
+        if others:
+            self._uploads.give_back(line.node, line.key, [(one[:2], one.size, one) for one in others])
+            alone = self._chunks(line, item, 1)
         return alone or (chunks.encode(Message(Type.NAK, item.manifest_id, (item.number,))),)
 
     def _chunks(self, line: Line, item: _Chunk, count: int) -> Sequence[bytes | memoryview] | None:

@@ -42,6 +42,13 @@ class Flow:
         if self._each is not None:
             self._each.of(node).take(now, size)
 
+    def give_back(self, node: NodeId, size: int) -> None:
+        """What was taken did not pass after all."""
+        if self._all is not None:
+            self._all.give_back(size)
+        if self._each is not None:
+            self._each.of(node).give_back(size)
+
 
 def flow_of(mb_s: float, peer_percent: float) -> Flow | None:
     """The limit of an operator who writes megabytes a second, and what share of them one peer may have.

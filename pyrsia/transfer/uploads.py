@@ -15,7 +15,7 @@ Source: docs/network.md, "Data links"; start-time fair queueing.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -138,6 +138,25 @@ class Uploads(Generic[_T]):
         self._gone(lane, queue, [size])
         return item
 
+    def give_back(
+        self, node: NodeId, lane: bytes, entries: Sequence[tuple[tuple[bytes, int], int, _T]]
+    ) -> None:
+        """Chunks, with their bytes, that were popped just now and did not go: to where they were, their charge undone.
+
+        No bound can be broken by it: nothing was pushed since.
+        """
+        queue = self._lanes.get(lane)
+        if queue is None:
+            queue = self._lanes[lane] = _Lane(node)
+        queue.items.extendleft(reversed(entries))
+        size = sum(one for _, one, _ in entries)
+        for account in self._accounts(self._peers[node]):
+            account.queued_items += len(entries)
+            account.share -= size
+        self._peers[node].queued_bytes += size
+        if self._flow is not None:
+            self._flow.give_back(node, size)
+
     def first(self, lane: bytes) -> _T | None:
         """What `pop` would give; None when that is a short answer, or nothing."""
         queue = self._lanes.get(lane)
@@ -178,6 +197,10 @@ class Uploads(Generic[_T]):
             debt = peer.share if guest == peer.guest else 0
             peer.share, peer.guest = max(debt, self._among_guests if guest else self._share), guest
         return peer
+
+    def _accounts(self, peer: _Peer) -> Sequence[_Peer]:
+        """Those that count what `peer` has waiting and is given."""
+        return (peer, self._guests) if peer.guest else (peer,)
 
     def _wait_s(self, lane: bytes, now: float) -> float:
         queue = self._lanes[lane]

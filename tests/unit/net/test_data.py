@@ -4,6 +4,7 @@ import importlib.util
 import os
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -509,6 +510,47 @@ async def test_a_rotten_chunk_costs_none_of_its_row(sites, tmp_path, monkeypatch
     assert given == {5, 7, 8, 9}
     assert refused == [6]
     assert len(a.plane._server._uploads) == 0
+
+
+async def test_what_cannot_be_given_is_charged_to_nobody(sites, tmp_path, monkeypatch):
+    """Every third chunk is rotten: who asks gets the others at the pace of the limit, and not at a part of it."""
+    a, b, _ = sites
+    a.put(tmp_path / "a", DATA)
+    charged = Counter()
+
+    class Counted(Flow):
+        def take(self, now, node, size):
+            charged[node] += size
+
+        def give_back(self, node, size):
+            charged[node] -= size
+
+    whole = MappedFile.__getitem__
+
+    def rotten(mapped, part):
+        if any(number % 3 == 1 for number in range(part.start // CHUNK, -(-part.stop // CHUNK))):
+            raise Unavailable("input/output error")
+        return whole(mapped, part)
+
+    monkeypatch.setattr(MappedFile, "__getitem__", rotten)
+    a.plane._server._uploads._flow = Counted()
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *sites)
+        sock = await raw_client(nursery, b, a)
+        for first in range(0, 41, 10):
+            asked = tuple(range(first, min(first + 10, 41)))
+            await sock.send([chunks.encode(Message(Type.GET, MANIFEST.id, asked))])
+        given, refused = [], []
+        while len(given) + len(refused) < 41:
+            message, data = await answer_and_bytes(sock)
+            (given if data else refused).extend(
+                range(message.chunks[0], message.chunks[0] + max(1, len(data) // CHUNK))
+            )
+        nursery.cancel_scope.cancel()
+
+    assert sorted(refused) == list(range(1, 41, 3))
+    assert sorted(given + refused) == list(range(41))
+    assert charged[b.id] == len(DATA)  # the no for a chunk is asked for as well, and counts as one
 
 
 async def test_a_limit_on_what_goes_up_holds_within_a_row(sites, tmp_path):

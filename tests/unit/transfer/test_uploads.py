@@ -32,6 +32,26 @@ def test_a_peer_that_asks_for_little_is_served_between_the_chunks_of_one_that_as
     assert served(uploads, [b"a", b"b"], 5) == ["b0", "b1", "a10", "a11", "a12"]
 
 
+def test_what_was_popped_and_did_not_go_is_as_if_it_had_never_been():
+    """In its place in front, to be cancelled by its name, and charged neither to its peer nor to guests nor a limit."""
+    for guest in (False, True):
+        uploads = Uploads(Flow(8 * CHUNK, 4 * CHUNK), guest=lambda node, guest=guest: guest)
+        for i in range(4):
+            uploads.push(A, b"a", f"a{i}", CHUNK, (b"m", i))
+        uploads.push(B, b"b", "b0", CHUNK)
+        popped = [uploads.pop(b"a") for _ in range(4)]
+        assert (popped, uploads.waits(b"a")) == (["a0", "a1", "a2", "a3"], False)
+        uploads.give_back(A, b"a", [((b"m", i), CHUNK, f"a{i}") for i in (1, 2, 3)])
+        assert (uploads.first(b"a"), len(uploads)) == ("a1", 4)
+        assert uploads.wait_s([b"a"], 0.0) == 0.0
+        assert uploads.cancel(b"a", [(b"m", 2)]) == 1
+        uploads.push(A, b"a", "a4", CHUNK)
+        # Four chunks may go at once, all together: a0, and these.
+        assert served(uploads, [b"a", b"b"], 9) == ["b0", "a1", "a3"]
+        assert uploads.wait_s([b"a"], 0.0) > 0
+        assert (uploads.pop(b"a"), len(uploads), uploads.waits(b"a")) == ("a4", 0, False)
+
+
 def test_among_equals_the_one_with_fewer_bytes_queued_goes_first():
     uploads = Uploads()
     for i in range(3):
