@@ -66,6 +66,7 @@ class Past:
         whole: whether nothing is missing, of the facts neither.
         read: leaves that were read for it.
         facts: those about the package or a version of it, of the kinds that policies read.
+        mapping: the body of the motion that set it last, with its `leaf`; None without one.
     """
 
     cut: bool = False
@@ -73,6 +74,7 @@ class Past:
     read: int = 0
     held: int = 0  # bytes of the leaves behind `facts`
     facts: list[Said] = field(default_factory=list)
+    mapping: dict[str, Any] | None = None
     _then: View = field(default_factory=lambda: View(lambda _: None))
     _pending: str = ""  # a request whose verdict was met, and what it spoke against is not disputed yet
 
@@ -133,6 +135,8 @@ class Past:
                 standing.withdraw(self._then, motion["body"], index)
             elif motion is not None and motion["body"]["kind"] == "dispute.resolve":
                 standing.resolve(self._then, motion["body"], index)
+            elif motion is not None and motion["body"]["kind"] == "mapping.set":
+                self.mapping = {**motion["body"], "leaf": index}
 
 
 def enacted(reads: Reads, index: int, motion: str) -> dict[str, Any] | None:

@@ -150,7 +150,8 @@ class Provider:
             await trio.lowlevel.checkpoint()
             row = audited.get(f"{package}@{one}")
             rows.append(_version(wanted.type, f"{package}@{one}", one, files[one], row, told))
-        here = told.whole and found.whole and (then is None or then.whole)
+        mapping, known = self._mapping(package, told.size, then)
+        here = told.whole and found.whole and known and (then is None or then.whole)
         return Overview(
             purl=purl,
             package=package,
@@ -159,7 +160,7 @@ class Provider:
             whole=here and all(row.known is None or row.known.whole for row in audited.values()),
             versions=tuple(rows),
             descriptions=tuple(_descriptions(told, (package, purl))),
-            mapping=self._mapping(package, told.size),
+            mapping=mapping,
             more=len(found.files) > len(shown) or not found.whole,
             downloads=_total(wanted.type, map(self._counts, found.files.values())),
         )
@@ -188,14 +189,15 @@ class Provider:
         """
         found: dict[tuple[str, str, str], Placed] = {}
         whole = True
-        for count, (placed, _) in enumerate(views.project_history(self._reads, package, newest=True)):
+        history = views.project_history(self._reads, package, newest=True, size=size)
+        for count, (placed, _) in enumerate(history):
             if count >= MAX_LOOKED.value or len(found) >= MAX_FILES.value:
                 whole = False
                 break
             if count % LOOKED_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
             of = purls.parse(placed.body["purl"]).version
-            if placed.leaf < size and version in ("", of):
+            if version in ("", of):
                 key = (of, placed.body["sha256"], placed.body["file"])
                 found.pop(key, None)  # what was published again stands where it stood first
                 found[key] = placed
@@ -286,11 +288,14 @@ class Provider:
             told += sum(len(row.known.advisories) for row in answer.rows if row.known is not None)
         return found
 
-    def _mapping(self, package: str, size: int) -> MappingView | None:
-        record = views.mapping(self._reads, package)
-        if record is None or record["leaf"] >= size:
-            return None
-        return MappingView(record["repository"], record["tag"], tuple(record["keys"]), record["leaf"])
+    def _mapping(self, package: str, size: int, then: Past | None) -> tuple[MappingView | None, bool]:
+        """What was in force, and whether that is known: the state has the newest alone, the history all of them."""
+        record, known = views.mapping(self._reads, package), True
+        if record is not None and record["leaf"] >= size:
+            record, known = (None, False) if then is None or then.cut else (then.mapping, True)
+        if record is None:
+            return None, known
+        return MappingView(record["repository"], record["tag"], tuple(record["keys"]), record["leaf"]), known
 
 
 def _first(rows: Iterable[FactRow]) -> dict[str, int]:

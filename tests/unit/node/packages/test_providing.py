@@ -25,7 +25,7 @@ from pyrsia.serve.desks.supply import of_log
 from pyrsia.store.rocks import Database
 from pyrsia.units import Limit
 from pyrsia.wire.text import b32
-from tests.reference.governance import fact
+from tests.reference.governance import fact, mapping
 from tests.reference.pasts import Eventful
 
 PURL = "pkg:pypi/idna"
@@ -272,3 +272,37 @@ def test_a_version_is_worth_what_its_worst_file_is():
 
 def shown(status, reason=""):
     return FileView(f"{status}.whl", "ab" * 32, 1, status, status, reason, (), (), 5, 7, "")
+
+
+class Remapped(Eventful):
+    """Whose mapping is another one in the end."""
+
+    def _tell(self):
+        super()._tell()
+        self.remapped = self.archive.size
+        self.enact(mapping(replaces=1, repository="https://example.org/other"))
+        self.enact(mapping(replaces=2, repository="https://example.org/third"))
+
+
+async def test_the_mapping_of_a_moment_is_the_one_that_was_in_force(tmp_path):
+    """The state has the newest mapping alone: where that came later, a moment had none at all."""
+    world = Remapped(tmp_path / "world")
+    try:
+        node = provider(world.archive, world.genesis, tmp_path)
+        before = await node.overview(PURL, AsOf(size=world.remapped))
+        assert (before.mapping.repository, before.whole) == ("https://github.com/kjd/idna", True)
+        seen = set()
+        for number, size in enumerate(one for one in world.ends[::3] if one > before.mapping.leaf):
+            archive, database = world.upto(tmp_path / f"db{number}", size)
+            ended = views.mapping(archive.state, PURL)
+            database.close()
+            try:
+                then = (await node.overview(PURL, AsOf(size=size))).mapping
+            except Refusal:
+                continue  # before its first file
+            assert (then.repository, then.leaf) == (ended["repository"], ended["leaf"])
+            seen.add(then.repository)
+        assert len(seen) >= 2
+        assert (await node.overview(PURL, AsOf())).mapping.repository == "https://example.org/third"
+    finally:
+        world.close()
