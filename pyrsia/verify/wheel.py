@@ -26,7 +26,7 @@ BROKEN: Final = (  # what zipfile raises on a stranger's archive
 )  # fmt: skip
 
 
-class _Bounded(FileIO):
+class Bounded(FileIO):
     """A file that gives no more at once than a sane wheel's directory has: zipfile asks for all of that in one read."""
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -55,7 +55,7 @@ def metadata(path: Path) -> bytes:
         Malformed: the file is not a wheel with exactly one METADATA of a sane size.
     """
     try:
-        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+        with Bounded(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             if len(members) > MAX_ARCHIVE_MEMBERS.value:  # builders refuse those too
                 raise Malformed(f"the wheel has {len(members)} members")

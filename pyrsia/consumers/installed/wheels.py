@@ -13,7 +13,7 @@ from typing import Final
 
 from pyrsia.builds.members import Member, Names, shown
 from pyrsia.errors import Malformed
-from pyrsia.verify.wheel import BROKEN
+from pyrsia.verify.wheel import BROKEN, Bounded
 
 # Of the methods that zipfile knows only these inflate no further than they are asked to.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -29,7 +29,7 @@ def members_of(path: Path) -> tuple[Member, ...]:
     """
     names = Names()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with Bounded(path) as file, zipfile.ZipFile(file) as archive:
             found = []
             for info in archive.infolist():
                 name = names.admit(info.filename, info.file_size, folder=info.is_dir())

@@ -19,6 +19,7 @@ from pyrsia.consumers.installed.wheels import members_of
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
 from pyrsia.verify import evidence
+from pyrsia.verify.wheel import DIRECTORY_BYTES
 from tests.reference.fakenode import FakeNode
 from tests.reference.reigns import Reigns, three_epochs
 from tests.reference.story import SIGNED_S, Story
@@ -339,6 +340,17 @@ def test_a_wheel_that_unpacks_to_too_much_is_not_read(tmp_path, monkeypatch):
         path.write_bytes(data)
         with pytest.raises(Malformed):
             members_of(path)
+
+
+def test_a_wheel_whose_list_is_longer_than_any_is_not_read(tmp_path):
+    """As it was found: `zipfile` makes an object of each member before any rule looks at them."""
+    entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, *[0] * 7, 1, *[0] * 6) + b"a"
+    count = DIRECTORY_BYTES.value // len(entry) + 1
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, count * len(entry), 0, 0)
+    path = tmp_path / "a.whl"
+    path.write_bytes(entry * count + end)
+    with pytest.raises(Malformed, match="its directory has more"):
+        members_of(path)
 
 
 # -- offline ----------------------------------------------------------------------------------------
