@@ -185,18 +185,20 @@ def _lifted(one: Advisory, purl: str, ignored: frozenset[str], lifts: Mapping[tu
 
 
 def _grouped(advisories: Iterable[Advisory]) -> list[list[Advisory]]:
-    """Those that share a name, also by way of a third."""
-    groups: list[tuple[set[str], list[Advisory]]] = []
-    for one in advisories:
-        names, said, rest = set(one.names), [one], []
-        for other in groups:
-            if names.isdisjoint(other[0]):
-                rest.append(other)
-            else:
-                names |= other[0]
-                said = [*other[1], *said]
-        groups = [*rest, (names, said)]
-    return [sorted(said, key=lambda one: one.leaf) for _, said in groups]
+    """Those that share a name, also by way of a third; the group that the last one is in comes last."""
+    groups: dict[str, list[tuple[int, Advisory]]] = {}  # by each of its names
+    for number, one in enumerate(advisories):
+        met = {id(group): group for name in one.names if (group := groups.get(name)) is not None}
+        mine = max(met.values(), key=len, default=[])
+        for other in met.values():
+            if other is not mine:  # the smaller ones go into the largest: each advisory is moved seldom
+                mine += other
+                groups |= dict.fromkeys((name for _, moved in other for name in moved.names), mine)
+        mine.append((number, one))
+        groups |= dict.fromkeys(one.names, mine)
+    each = {id(group): group for group in groups.values()}.values()
+    in_order = sorted(each, key=lambda group: max(number for number, _ in group))
+    return [sorted((one for _, one in group), key=lambda one: one.leaf) for group in in_order]
 
 
 def _worst(said: Sequence[Advisory]) -> str:
