@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from pyrsia.consumers.lists.rows import Row, no
+from pyrsia.consumers.lists.rows import Row, no, numbered
 
 _REFERENCE: Final = re.compile(r"([^/@#%]+)/([^/@#%]+)(?:@([^/@#%]*)/([^/@#%]*))?(?:#[^%]*)?(?:%.*)?")
 _LAST: Final = re.compile(r'"([^"\\]+)"[\s,\]}]*$')
@@ -47,7 +47,7 @@ def _listed(path: Path, found: dict[str, Any], key: str) -> list[Any]:
 def lines_of(text: str) -> dict[str, int]:
     """Where each text stands that ends a line, also behind a name: of two that are the same the first one."""
     found: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in numbered(text):
         quoted = _LAST.search(line)
         if quoted is not None:
             found.setdefault(quoted[1], number)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from pyrsia.consumers.lists.rows import Row, no
+from pyrsia.consumers.lists.rows import Row, no, numbered
 from pyrsia.units import Limit
 
 MAX_LOCKED = Limit(
@@ -33,7 +33,7 @@ def rows(path: Path, text: str) -> tuple[Row, ...]:
     if text.count("\n") > MAX_LOCKED.value:
         raise no(path, f"it has more than {MAX_LOCKED.value:,} lines", "split it")
     made = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in numbered(text):
         said = line.strip()
         if not said or said.startswith(("#", _NOTHING)):
             continue

@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
-from pyrsia.consumers.lists.rows import Row, no
+from pyrsia.consumers.lists.rows import Row, no, numbered
 from pyrsia.units import Limit
 
 MAX_LINES = Limit(100_000, "a thousand packages with a hundred hashes each")
@@ -98,7 +98,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     backslash that ends a line joins it, none with a space behind it, and none in a line that is all comment.
     """
     begun, parts = 0, [""]
-    for number, raw in enumerate((*text.splitlines(), ""), 1):
+    for number, raw in (*numbered(text), (0, "")):
         begun = begun or number
         comment = raw.lstrip().startswith("#")
         if raw.endswith("\\") and not comment:

@@ -1,6 +1,6 @@
 """One line of a file that lists packages. What becomes of it is its reader's user's business."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,17 @@ def decoded(path: Path, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise no(path, "it is not UTF-8", "convert it") from None
+
+
+def numbered(text: str) -> Iterator[tuple[int, str]]:
+    """Lines as Python, and so pip, ends them, each with the number by which an editor finds it.
+
+    A form feed, or what Unicode calls the end of a line, ends one here and none there.
+    """
+    number = 1
+    for raw in text.splitlines(keepends=True):
+        yield number, raw.splitlines()[0]
+        number += raw.endswith(("\n", "\r"))
 
 
 def no(path: Path, what: str, do: str) -> Refusal:

@@ -11,7 +11,8 @@ from pyrsia.consumers.lists.rows import no
 from pyrsia.policy import dotted
 
 _HEADS: Final = {
-    key: re.compile(rf"^\[\[{key}\]\][ \t]*(?:#.*)?\r?$", re.MULTILINE) for key in ("package", "packages")
+    key: re.compile(rf"^[ \t]*\[\[[ \t]*[\"']?{key}[\"']?[ \t]*\]\][ \t]*(?:#.*)?\r?$", re.MULTILINE)
+    for key in ("package", "packages")
 }
 
 

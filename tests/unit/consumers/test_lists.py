@@ -218,3 +218,26 @@ def test_a_line_of_spaces_or_of_one_long_word_takes_no_time(tmp_path):
     ]
     into = found(tmp_path / "requirements.txt", f"--{'a' * 4_000_000}\nb==2\n")
     assert purls(into) == ["pkg:pypi/b@2"]
+
+
+def lines(into):
+    return [place.line for one in into.components for place in one.places]
+
+
+def test_lines_are_those_of_an_editor_whatever_python_takes_for_an_end(tmp_path):
+    """An alert of code scanning must land on the line that names the version."""
+    path = tmp_path / "any"
+    assert lines(found(path, "# a\u2028b\nidna==3.1\n# \x0c\x1c\x85\nsix==1\\\n\nclick==8\n")) == [2, 4, 6]
+    path.write_bytes(b"# a\r\nidna==3.1\r\n\r\nsix==1")
+    into = Gathered()
+    kinds.read(path, "any", into)
+    assert lines(into) == [2, 4]
+    assert lines(found(path, "# a\u2028# b\na:b:1=x\nempty=\n")) == [2]
+    conan = '{"version": "0.5", "x": "\u2028",\n"requires":\n["zlib/1.3"]}'
+    assert lines(found(path, conan)) == [3]
+
+
+@pytest.mark.parametrize("head", [" [[package]]", "[[ package ]]", '[["package"]]'])
+def test_a_package_in_a_text_of_a_lock_moves_no_line(tmp_path, head):
+    text = f'lock-version = "2.0"\ncontent-hash = """\n[[package]]\n"""\n{head}\nname = "idna"\nversion = "3.1"\n'
+    assert lines(found(tmp_path / "any", text)) == [0]  # better none than a wrong one
