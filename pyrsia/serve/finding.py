@@ -15,6 +15,7 @@ import heapq
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import accumulate, islice, takewhile
@@ -37,6 +38,8 @@ PASSED = Limit(
     500_000, "names that hold a word and are of another ecosystem or moment: two seconds, in turns"
 )
 A_TURN: Final = 1_000  # names between two turns of the loop: 5 us each
+LONG = Limit(10_000, "names from which on a walk is long: 50 ms, which any question may cost")
+LONG_AT_ONCE = Limit(2, "long walks at once: whoever asks for more of them waits for the others")
 READ = Limit(200, "packages whose versions are read for one question, where it names a version")
 VERSIONS = Limit(20, "newest versions of one package; its page has all")
 LOCAL_ROWS = Limit(2_000, "files pushed last to a package, read for its versions: 80 ms where it has 20,000")
@@ -133,7 +136,8 @@ def _everywhere(purl: str) -> bool:
 class _Names:
     """The names of one moment, as one text: a line each, the shortest first."""
 
-    def __init__(self, names: Sequence[_Name]) -> None:
+    def __init__(self, names: Sequence[_Name], long: trio.CapacityLimiter) -> None:
+        self._long = long
         self.in_order = sorted(names, key=lambda name: name.purl.lower())
         self._names = sorted(names, key=lambda name: (len(name.last), len(name.whole), name.purl))
         lines = [f"{name.whole}\t{name.last}\n" for name in self._names]
@@ -153,6 +157,19 @@ class _Names:
         Args:
             there: whether a purl is one of those that are asked about.
         """
+        async with AsyncExitStack() as held:
+            return await self._search(held, words, ecosystem, first, most, there)
+
+    async def _search(
+        self,
+        held: AsyncExitStack,
+        words: Sequence[_Word],
+        ecosystem: str,
+        first: int,
+        most: int,
+        there: Callable[[str], bool],
+    ) -> list[_Name | None]:
+        """As `search`; `held` gets a place among the long walks once this is one. Short ones wait for nobody."""
         key = max((word.key for word in words), key=len, default="")
         start = next((word.text for word in words if word.text.startswith("pkg:") and not word.pattern), "")
         found: list[_Name | None] = []
@@ -160,6 +177,8 @@ class _Names:
         for step, name in enumerate(self._with(key) if key else self._from(start)):
             if step % A_TURN == 0:
                 await trio.lowlevel.checkpoint()
+            if step == LONG.value:
+                await held.enter_async_context(self._long)
             if name is None:
                 continue
             passed += 1
@@ -206,7 +225,8 @@ class Finder:
         self._supply = supply
         self._revision = (-1, -1)
         self._read: tuple[Sequence[str], Sequence[str]] = ((), ())
-        self._names = _Names(())
+        self._long = trio.CapacityLimiter(LONG_AT_ONCE.value)
+        self._names = _Names((), self._long)
         self._pushed: dict[
             str, Sequence[str]
         ] = {}  # purl -> its newest versions, of one revision of the shelf
@@ -257,7 +277,7 @@ class Finder:
             if read != self._read:  # most blocks bring no new name
                 own = set(read[0])
                 named = [_named(one, LOCAL if one in own else NETWORK) for one in own.union(read[1])]
-                self._names = _Names([name for name in named if name is not None])
+                self._names = _Names([name for name in named if name is not None], self._long)
                 self._read = read
             self._revision = revision
         return self._names

@@ -330,6 +330,46 @@ def test_names_of_another_moment_or_ecosystem_hold_up_nobody(query: str, monkeyp
     assert (answer.packages, answer.more, answer.next) == ((), True, -1)
 
 
+class Walked(Costly):
+    """A moment before all packages, which notes who passes one."""
+
+    def __init__(self, who: str, notes: list[str]) -> None:
+        super().__init__((), "")
+        self.who, self.notes = who, notes
+
+    def holds(self, package: str) -> bool:
+        self.notes.append(self.who)
+        return False
+
+
+async def test_of_many_long_walks_two_go_on_at_once_and_a_short_one_passes_them_all(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Thirty-two of them took the loop for 47 seconds, with sixty milliseconds between two turns of anybody else."""
+    monkeypatch.setattr(finding, "A_TURN", 10)
+    monkeypatch.setattr(finding, "LONG", Limit(100, "small"))
+    names = [f"pkg:pypi/some-package-{number:04}" for number in range(1_000)] + ["pkg:pypi/idna"]
+    finds, notes = finder(Log(names=names)), []
+
+    async def ask(query: str, who: str) -> None:
+        await finds.search(query, then=Walked(who, notes))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(6):
+            nursery.start_soon(ask, "some-package-0@1", f"long {number}")
+        await trio.lowlevel.checkpoint()
+        nursery.start_soon(ask, "idna", "short")
+
+    ends = {one: at for at, one in enumerate(notes)}
+    assert ends.pop("short") < min(ends.values())
+    assert len(ends) == 6
+    behind = {}  # where each begins to be long
+    for one in ends:
+        behind[one] = [at for at, who in enumerate(notes) if who == one][100]
+    for at in behind.values():
+        assert sum(begun <= at <= ends[one] for one, begun in behind.items()) <= 2
+
+
 def test_a_question_looks_at_a_bounded_number_of_names_and_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(finding, "LOOKED_AT", Limit(5, "small"))
     log = Log(names=[f"pkg:pypi/many-{number:03}" for number in range(300)])
