@@ -87,13 +87,15 @@ def test_the_two_ecosystems_that_the_original_only_named_are_asked_the_same_way(
 
 
 @pytest.mark.parametrize("command", ["docker", "maven"])
-def test_without_arguments_there_is_help(capsys, command):
+def test_without_arguments_it_is_told_what_is_missing_and_where_help_is(capsys, command):
     code = run(cli, ["inspect-log", command])
-    output = capsys.readouterr()
+    output = capsys.readouterr().err
     assert code == 2
-    assert all(
-        word in output.out + output.err for word in ("Usage", "Options", "--format", "--fields", "--latest")
-    )
+    assert {"docker": "'--image'", "maven": "'--gav'"}[command] in output
+    assert f"pyrsia inspect-log {command} --help" in output
+    assert run(cli, ["inspect-log", command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("Usage", "Options", "--format", "--fields", "--latest"))
 
 
 def test_json_is_the_format_without_an_option_and_csv_the_other(inspect_log):
