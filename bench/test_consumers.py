@@ -96,6 +96,7 @@ def test_layer_get(measure, places):
     measure(ask(ours), {"docker-registry": ask(theirs), "nginx": ask(plain)})
 
 
+@LONG
 @row("consumers/range-get", "1 MiB out of a layer, 8 kept connections", unit="requests/s")
 def test_range_get(measure, places):
     if places is None:
@@ -130,6 +131,7 @@ def test_slow_readers(measure, places):
     )
 
 
+@LONG
 @row("consumers/small-beside-large", "99 of 100 small answers while four whole layers are taken", unit="ms")
 def test_small_beside_large(measure, places):
     if places is None:

@@ -242,6 +242,7 @@ def grow_and_touch(size: str) -> None:
             picks.next()
 
 
+@LONG
 @pytest.mark.parametrize("at", sizes(5, 6))
 @row("index/memory", "building and changing an index of so many packages", unit="MB", rounds=1)
 def test_memory(measure, at):

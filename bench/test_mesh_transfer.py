@@ -163,7 +163,8 @@ def seconds_of_pulls(layer: str, count: int, size: int) -> float:
     return time.monotonic() - began_s
 
 
-@pytest.mark.parametrize("at", ["32-MiB", pytest.param("256-MiB", marks=LONG)])
+@LONG  # 17 s; three sources and the copies stay in every change's bench
+@pytest.mark.parametrize("at", ["32-MiB", "256-MiB"])
 @row("transfer/eight-at-once", "one file to 8 nodes, 32 MB/s up each", unit="s", rounds=1)
 def test_eight_nodes_fetch_the_same_file_at_once(measure, files, at, tmp_path):
     size = int(at.removesuffix("-MiB")) * MIB

@@ -111,6 +111,7 @@ def copied(past: LongPast, folder: Path) -> None:
         database.flush()
 
 
+@LONG
 @pytest.mark.parametrize("at", SIZES)
 @row(
     "snapshot/ready",
@@ -149,6 +150,7 @@ def signatures(past: LongPast) -> None:
             assert entries.parse(raw).signature_holds(verify)
 
 
+@LONG
 @pytest.mark.parametrize("at", SIZES)
 @row(
     "snapshot/replay",
@@ -172,6 +174,7 @@ def take_of(folder: str) -> None:
         trio.run(take, past, Path(other))
 
 
+@LONG
 @pytest.mark.parametrize("at", MEMORY_SIZES)
 @row("snapshot/memory", "giving and taking a snapshot of so many entries", unit="MB", rounds=1)
 def test_memory(measure, tmp_path, at):
