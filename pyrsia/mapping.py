@@ -11,6 +11,7 @@ Source: madvise(2), MADV_POPULATE_READ, Linux 5.14; where it is missing, the par
 import mmap
 import os
 import weakref
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -82,6 +83,7 @@ class MappedFile:
         return Unavailable(f"{self.path.name}: {why}")
 
 
+@cache
 def populates() -> bool:
     """Whether this kernel knows the question."""
     with mmap.mmap(-1, mmap.PAGESIZE) as page:

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from pyrsia.builds.explain.report import SENTENCES, Explanation, Pair
-from pyrsia.cli.builds.find import called
+from pyrsia.cli.builds.find import called, one
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -25,10 +25,8 @@ def explain(request: str, deep: bool, target: str | None, as_json: bool) -> None
 
     REQUEST is its id, or the first 8 or more digits of a recent one.
     """
-    from pyrsia.cli.builds.command import _one as found_build
-
     with Client(target, patience_s=EXPLAIN_S) as node:
-        path = f"/api/v1/builds/{found_build(node, request)['request']}/explanation"
+        path = f"/api/v1/builds/{one(node, request)['request']}/explanation"
         answer = node.post(path, {}) if deep else node.get(path)
     try:
         found = msgspec.convert(answer, Explanation)

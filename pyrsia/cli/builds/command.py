@@ -19,8 +19,6 @@ from pyrsia.errors import Refusal
 from pyrsia.status import in_words
 from pyrsia.wire.text import safe
 
-_one = find.one  # (`explain` asks for it by this name)
-
 request_argument = click.argument("request", metavar="REQUEST")
 
 
