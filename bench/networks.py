@@ -16,7 +16,7 @@ import msgspec
 from bench import parts
 from bench.node import PARTS
 from pyrsia.config import Config, TimingSection
-from pyrsia.demo.network import Network, Node, free_ports
+from pyrsia.demo.network import Network, Node
 from pyrsia.keys import KeyRing
 from pyrsia.ledger.genesis import Genesis
 from pyrsia.wire.blocks import rotation
@@ -36,7 +36,7 @@ class Validators(Network):
 
     def _make_nodes(self) -> None:
         names = [f"v{number}" for number in range(self.count)] + ["issuer"] * self.issuer
-        ports = free_ports(4 * len(names))
+        ports = self.ports.hold(4 * len(names))
         for number, name in enumerate(names):
             http, control, data, broadcast = ports[4 * number : 4 * number + 4]
             role = "validator" if number < self.count else "follower"

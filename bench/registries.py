@@ -20,12 +20,13 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyrsia.builds.pip import host
-from pyrsia.demo.network import Network, free_ports
+from pyrsia.demo.network import Network
+from pyrsia.demo.ports import Ports
 
 LAYER_BYTES = 64 << 20
 IMAGE = "bench/app"
@@ -146,25 +147,34 @@ def lone_node(**variables: str) -> Iterator[Lone]:
 @contextmanager
 def docker_registry(folder: Path) -> Iterator[tuple[str, int]]:
     """(host:port, process id) of Debian's registry with its quickest settings."""
-    (port,) = free_ports(1)
     settings = folder / "registry.yml"
-    settings.write_text(
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f'storage: {{cache: {{blobdescriptor: inmemory}}, filesystem: {{rootdirectory: "{folder / "images"}"}}}}\n'
-        f'http: {{addr: "127.0.0.1:{port}"}}\n'
-    )
-    with running(["docker-registry", "serve", str(settings)], port) as pid:
-        yield f"127.0.0.1:{port}", pid
+    with closing(Ports()) as ports:
+        (port,) = ports.hold(1)
+        settings.write_text(
+            "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+            f'storage: {{cache: {{blobdescriptor: inmemory}}, filesystem: {{rootdirectory: "{folder / "images"}"}}}}\n'
+            f'http: {{addr: "127.0.0.1:{port}"}}\n'
+        )
+        with running(["docker-registry", "serve", str(settings)], port) as pid:
+            yield f"127.0.0.1:{port}", pid
 
 
 @contextmanager
 def nginx(folder: Path) -> Iterator[tuple[str, int]]:
     """(URL, process id of the worker) of nginx that serves `folder`."""
-    (port,) = free_ports(1)
     state = folder.parent / f"{folder.name}.nginx"
     state.mkdir()
     settings = state / "nginx.conf"
-    settings.write_text(
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    with closing(Ports()) as ports:
+        (port,) = ports.hold(1)
+        settings.write_text(_nginx(folder, state, port))
+        with running([program, "-c", str(settings), "-p", str(state)], port) as pid:
+            yield f"http://127.0.0.1:{port}", pid
+
+
+def _nginx(folder: Path, state: Path, port: int) -> str:
+    return (
         f"daemon off; master_process off; worker_processes 1; pid {state}/pid; error_log stderr crit;\n"
         "events { worker_connections 1024; }\n"
         f"http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;\n"
@@ -172,9 +182,6 @@ def nginx(folder: Path) -> Iterator[tuple[str, int]]:
         f"proxy_temp_path {state}/p; fastcgi_temp_path {state}/f; uwsgi_temp_path {state}/u;\n"
         f"server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n"
     )
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    with running([program, "-c", str(settings), "-p", str(state)], port) as pid:
-        yield f"http://127.0.0.1:{port}", pid
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from bench import registries
 from bench.harness import LONG, Figure, Timed, row
 from bench.memory import held_mb
 from bench.registries import ACCEPT, Image, Place
-from pyrsia.demo.network import free_ports
+from pyrsia.demo.ports import Ports
 
 RANGE = "bytes=1048576-2097151"
 WHEELS = 50
@@ -174,9 +174,11 @@ def test_pip_install(measure, tmp_path):
     files = tmp_path / "wheels"
     files.mkdir()
     names = registries.wheels(files, WHEELS)
-    (port,) = free_ports(1)
-    command = [str(pypiserver), "run", "-p", str(port), "-i", "127.0.0.1", str(files)]
-    with registries.lone_node() as node, registries.running(command, port):
+    with (
+        closing(Ports()) as ports,
+        registries.lone_node() as node,
+        pypi_server(str(pypiserver), files, *ports.hold(1)) as url,
+    ):
         subprocess.run(
             [twine, "upload", "--non-interactive", "--disable-progress-bar", "--repository-url",
              f"{node.url}/pypi/legacy/", "-u", "__token__", "-p", node.token, *files.iterdir()],
@@ -184,8 +186,15 @@ def test_pip_install(measure, tmp_path):
         )  # fmt: skip
         measure(
             Timed(lambda: pip(f"{node.url}/pypi/simple/", tmp_path / "a", names)),
-            {"pypiserver": Timed(lambda: pip(f"http://127.0.0.1:{port}/simple/", tmp_path / "b", names))},
+            {"pypiserver": Timed(lambda: pip(f"{url}/simple/", tmp_path / "b", names))},
         )
+
+
+@contextmanager
+def pypi_server(program: str, files: Path, port: int) -> Iterator[str]:
+    """The URL of pypiserver over `files`."""
+    with registries.running([program, "run", "-p", str(port), "-i", "127.0.0.1", str(files)], port):
+        yield f"http://127.0.0.1:{port}"
 
 
 def maven(folder: Path, url: str, *goals: str) -> None:

@@ -7,19 +7,18 @@ has a bound; a node that ends by itself is an error that carries the end of its 
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from pyrsia import config
 from pyrsia.client import Client
+from pyrsia.demo.ports import LOOPBACK, Ports
 from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.keys import KeyRing
 from pyrsia.ledger import beacon
@@ -30,7 +29,6 @@ from pyrsia.wire.text import b32
 
 VALIDATORS: Final = ("amber", "birch", "cedar", "dune")
 FOLLOWER: Final = "fern"
-LOOPBACK: Final = "127.0.0.1"
 ECOSYSTEMS: Final = ("conan", "maven", "oci", "pip", "witness")  # that every builder of the demo can build
 
 START_S: Final = 60.0  # imports and RocksDB take 2 s on a two-core machine, 20 on one that does much else
@@ -98,6 +96,7 @@ class Network:
     variables: dict[str, str] = field(default_factory=dict)  # what the nodes see beside our own environment
     guests: list[KeyRing] = field(default_factory=list)  # members without a node, who author entries
     roots: tuple[str, ...] = ()  # environments that are admitted beside `environment`
+    ports: Ports = field(default_factory=Ports)
     shared: str = ""  # folder of environments that all nodes read; empty: each has its own
 
     @classmethod
@@ -117,7 +116,7 @@ class Network:
 
     def _make_nodes(self) -> None:
         names = [*VALIDATORS, FOLLOWER]
-        ports = free_ports(4 * len(names))
+        ports = self.ports.hold(4 * len(names))
         for position, name in enumerate(names):
             role = "follower" if name == FOLLOWER else "validator"
             http, control, data, broadcast = ports[4 * position : 4 * position + 4]
@@ -317,10 +316,12 @@ class Network:
 
     def remove(self) -> None:
         """Everything goes."""
+        self.ports.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def remove_all_but_results(self) -> None:
         """The nodes' data go; wheels, proofs and the trust file stay."""
+        self.ports.close()
         for path in self.folder.iterdir():
             if path != self.results:
                 shutil.rmtree(path, ignore_errors=True)
@@ -332,16 +333,3 @@ def _short_folder() -> str:
     folder = tempfile.gettempdir()
     longest = len(os.fsencode(folder)) + len("/pyrsia-demo-12345678/amber/control.sock")
     return folder if longest <= MAX_CONTROL_PATH_BYTES.value else "/tmp"  # noqa: S108 (mkdtemp below it)
-
-
-def free_ports(count: int) -> list[int]:
-    """`count` ports that nobody listens on now; all are held until the last one is found."""
-    with ExitStack() as held:
-        return list(_bind(held, count))
-
-
-def _bind(held: ExitStack, count: int) -> Iterator[int]:
-    for _ in range(count):
-        taken = held.enter_context(socket.socket())
-        taken.bind((LOOPBACK, 0))
-        yield taken.getsockname()[1]

@@ -361,6 +361,7 @@ class Node:
             leaf_of=self.delivery.leaf_of,
             waiters=self.waiters,
             local=self._take,
+            written=house.archive.leaf_of,
             admitted=lambda: self.house.record is not None,
             believe=Believer(house.genesis, archive.state, keys.verify),
             made=self.chain.mempool.parse.know,

@@ -25,7 +25,8 @@ import trio
 
 from pyrsia.builds.pip import host
 from pyrsia.builds.sandbox import survey
-from pyrsia.demo.network import Network, free_ports
+from pyrsia.demo.network import Network
+from pyrsia.demo.ports import Ports
 
 sys.path.insert(0, str(Path(__file__).parent))
 import maven_repo
@@ -152,20 +153,20 @@ def registry(folder: Path) -> Iterator[tuple[str, Path]]:
     """Debian's registry: its host and port, and the file that has a line for each request."""
     if not shutil.which("docker-registry") or not shutil.which("skopeo"):
         pytest.skip("images are witnessed at a registry; apt-get install docker-registry skopeo")
-    (port,) = free_ports(1)
-    settings = folder / "registry.yml"
-    settings.write_text(
-        "version: 0.1\nlog: {level: warn}\n"
-        f'storage: {{filesystem: {{rootdirectory: "{folder / "images"}"}}}}\nhttp: {{addr: "127.0.0.1:{port}"}}\n'
-    )
-    said = folder / "registry.log"
-    with said.open("wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", str(settings)], stdout=log, stderr=log)
-    try:
-        yield f"127.0.0.1:{port}", said
-    finally:
-        process.kill()
-        process.wait(10)
+    settings, said = folder / "registry.yml", folder / "registry.log"
+    with contextlib.closing(Ports()) as ports:
+        (port,) = ports.hold(1)
+        settings.write_text(
+            "version: 0.1\nlog: {level: warn}\n"
+            f'storage: {{filesystem: {{rootdirectory: "{folder / "images"}"}}}}\nhttp: {{addr: "127.0.0.1:{port}"}}\n'
+        )
+        with said.open("wb") as log:
+            process = subprocess.Popen(["docker-registry", "serve", str(settings)], stdout=log, stderr=log)
+        try:
+            yield f"127.0.0.1:{port}", said
+        finally:
+            process.kill()
+            process.wait(10)
 
 
 # -- the network --

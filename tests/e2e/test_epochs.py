@@ -26,7 +26,7 @@ from pyrsia.builds.pip import host
 from pyrsia.builds.sandbox import survey
 from pyrsia.cli.documents import document_of
 from pyrsia.demo import sample
-from pyrsia.demo.network import Node, free_ports
+from pyrsia.demo.network import Node
 from pyrsia.errors import Refusal
 from pyrsia.keys import KeyPair, KeyRing
 from pyrsia.node.members.founding import fitted
@@ -489,7 +489,7 @@ def newcomer(stage: Stage, name: str) -> Node:
         "--join", stage.amber.http, "--digest", f"sha256:{digest}",
     )  # fmt: skip
     assert told.code == 0, told.err
-    http, control, chunks, broadcast = free_ports(4)
+    http, control, chunks, broadcast = network.ports.hold(4)
     settings = config.load(data)
     config.save(
         replace(

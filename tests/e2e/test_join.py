@@ -25,7 +25,8 @@ from msgspec.structs import replace
 
 from pyrsia import config
 from pyrsia.client import Client
-from pyrsia.demo.network import LOOPBACK, Network, Node, free_ports
+from pyrsia.demo.network import Network, Node
+from pyrsia.demo.ports import LOOPBACK
 from pyrsia.errors import Refusal
 from pyrsia.keys import KeyPair
 
@@ -120,7 +121,7 @@ class People:
     def _ports(self) -> list[int]:
         kept = self.desk / "ports.json"
         if not kept.exists():
-            kept.write_text(json.dumps(free_ports(3)))
+            kept.write_text(json.dumps(self.network.ports.hold(3)))
         found: list[int] = json.loads(kept.read_text())
         return found
 

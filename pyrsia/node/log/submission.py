@@ -127,6 +127,7 @@ class Submitter:
         leaf_of: LeafOf,
         waiters: Waiters,
         local: Callable[[bytes], None] | None,
+        written: LeafOf | None = None,
         believe: Believe = lambda _, __: False,
         admitted: Callable[[], bool] = lambda: True,
         made: Callable[[Entry], None] = lambda _: None,
@@ -138,6 +139,7 @@ class Submitter:
             validators: node ids of those who validate now, this node maybe among them.
             leaf_of: where an entry stands in the durable log of this node.
             local: puts an entry into this node's own mempool, for while it validates (may raise `Refusal`).
+            written: where an entry stands in this node's log, on disk or not yet; None: `leaf_of` tells.
             believe: whether a validator's acknowledgement proves what it says; a follower may lag behind.
             made: told of each entry that this node signs: nobody needs to read it and check its signature here.
             now_ms: Unix time, which an entry's `until` counts in.
@@ -149,6 +151,7 @@ class Submitter:
         self._leaf_of = leaf_of
         self._waiters = waiters
         self._local = local
+        self._written = written or leaf_of
         self._believe = believe
         self._admitted = admitted
         self._made = made
@@ -223,10 +226,13 @@ class Submitter:
             known = self._leaf_of(entry.id)
             if known is not None:
                 return acknowledge(entry.id, known), True
+            stands = (
+                self._written(entry.id) is not None
+            )  # readers see it already; the disk does not have it yet
             said = await self._see_through(entry, final, patient=False, remote=True)
         finally:
             self._waiters.forget(entry.id, final)
-        return said or acknowledge(entry.id, self._leaf(entry)), False
+        return said or acknowledge(entry.id, self._leaf(entry)), stands
 
     def _leaf(self, entry: Entry) -> int:
         index = self._leaf_of(entry.id)

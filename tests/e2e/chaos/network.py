@@ -10,7 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from pyrsia import config
-from pyrsia.demo.network import LOOPBACK, Network, Node, free_ports
+from pyrsia.demo.network import Network, Node
+from pyrsia.demo.ports import LOOPBACK
 from pyrsia.node.members.founding import fitted
 
 from .wires import Wire
@@ -29,13 +30,7 @@ class ChaosNetwork(Network):
     def _config(self, node: Node) -> config.Config:
         plain = super(ChaosNetwork, self)._config(node)
         others = [other for other in self.validators if other is not node]
-        taken = {
-            port
-            for one in self.nodes
-            for port in (one.http_port, one.control_port, one.data_port, one.broadcast_port)
-        }
-        free = [port for port in free_ports(len(others) + len(taken)) if port not in taken]
-        for other, port in zip(others, free[: len(others)], strict=True):
+        for other, port in zip(others, self.ports.hold(len(others)), strict=True):
             self.wires[node.name, other.name] = Wire(port, other.control_port)
         peers = tuple(
             f"{other.node_id}@tcp://{LOOPBACK}:{self.wires[node.name, other.name].port}" for other in others

@@ -10,7 +10,8 @@ import socket
 import threading
 from typing import Final
 
-LOOPBACK: Final = "127.0.0.1"
+from pyrsia.demo.ports import LOOPBACK
+
 PIECE: Final = 65_536
 
 

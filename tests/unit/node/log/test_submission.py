@@ -35,6 +35,7 @@ class Network:
         self.genesis = World().genesis
         self.keys = ring(me)
         self.waiters, self.log, self.asked = Waiters(), {}, []
+        self.unsynced = {}  # leaves that are written, and not on the disk yet
         self.answers = answers or {}
         self.began = trio.current_time()
         self.admitted = True
@@ -47,6 +48,7 @@ class Network:
             leaf_of=self.log.get,
             waiters=self.waiters,
             local=local,
+            written=lambda entry_id: self.log.get(entry_id, self.unsynced.get(entry_id)),
             admitted=lambda: self.admitted,
             made=self.made.append,
             now_ms=self.now_ms,
@@ -415,6 +417,29 @@ async def test_an_acknowledgement_of_a_validator_will_do_where_our_log_lags_and_
     raw = network.submitter.author("fact.add", BODY)
     assert await network.submitter.acknowledged(raw, acknowledge) == (SAID, False)
     assert (network.asked, len(network.waiters)) == ([0], 0)
+
+
+async def test_what_readers_see_in_the_log_stood_there_already_though_the_disk_does_not_have_it_yet(
+    autojump_clock,
+):
+    """A leaf is shown once it is written; who sends it again hears that it is there, whoever proves it."""
+    network = Network({0: write_acknowledgement(SAID)})
+    network.submitter._believe = lambda raw, said: said == SAID
+    raw = network.submitter.author("fact.add", BODY)
+    network.unsynced[entries.parse(raw).id] = SAID.index
+    assert await network.submitter.acknowledged(raw, acknowledge) == (SAID, True)
+    network.answers = {}
+    got = []
+
+    async def submit():
+        got.append(await network.submitter.acknowledged(raw, acknowledge))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit)
+        await trio.sleep(0.5)
+        assert not got  # nothing is acknowledged before it is on the disk
+        network.final(raw)
+    assert got == [(acknowledge(entries.parse(raw).id, 7), True)]
 
 
 async def test_an_acknowledgement_that_proves_nothing_is_no_answer(autojump_clock):
