@@ -53,6 +53,10 @@ def listed(network: ChaosNetwork, node: Node, index: int) -> str:
         return str(client.get("/api/v1/log/prove", index=index)["entry"])
 
 
+def time_ms(network: ChaosNetwork, node: Node) -> int:
+    return int(network.status(node)["log"]["time_ms"])
+
+
 def refused_or_silent(network: ChaosNetwork, node: Node, text: str) -> bool:
     """Whether nobody acknowledges an entry within three seconds."""
     with contextlib.suppress(Refusal):
@@ -125,13 +129,13 @@ def test_a_clock_that_is_an_hour_off_stops_nobody_else(network: ChaosNetwork, of
         first = network.say(right, f"clock {off_s}")["index"]
         last = [network.say(right, f"clock {off_s}, {number}")["index"] for number in range(4)][-1]
         network.wait(network.one_head, 60, "the node with the wrong clock does not follow")
-        times = [network.status(right)["log"]["time_ms"], network.status(wrong)["log"]["time_ms"]]
+        # Both are asked one after the other, and each heartbeat between moves the log's time.
+        network.wait(lambda: time_ms(network, right) == time_ms(network, wrong), 60, "their logs' times differ")
     finally:
         again(network, wrong)
 
     assert first < last
     assert "clock" in listed(network, wrong, last)
-    assert times[0] == times[1]
 
 
 def test_a_disk_that_is_slow_or_ends_costs_its_own_node_only(network: ChaosNetwork) -> None:
