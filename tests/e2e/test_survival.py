@@ -130,7 +130,9 @@ def test_a_clock_that_is_an_hour_off_stops_nobody_else(network: ChaosNetwork, of
         last = [network.say(right, f"clock {off_s}, {number}")["index"] for number in range(4)][-1]
         network.wait(network.one_head, 60, "the node with the wrong clock does not follow")
         # Both are asked one after the other, and each heartbeat between moves the log's time.
-        network.wait(lambda: time_ms(network, right) == time_ms(network, wrong), 60, "their logs' times differ")
+        network.wait(
+            lambda: time_ms(network, right) == time_ms(network, wrong), 60, "their logs' times differ"
+        )
     finally:
         again(network, wrong)
 
