@@ -257,7 +257,7 @@ async def test_what_is_no_moment_is_refused_by_every_page_that_has_one(
 
 
 async def test_a_span_ago_is_a_moment_on_pages_too(client: Client) -> None:
-    now_ms = int(time.time() * 1_000)  # as the page counts: within one millisecond a fraction would be too late
+    now_ms = int(time.time() * 1_000)  # whole, as the page's: a fraction may be more than its next one
     await client.get("/search?q=x&as_of=2h")
     [(_, at)] = client.node.provider.asked
     assert at.time_ms is not None
