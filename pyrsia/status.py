@@ -73,6 +73,7 @@ class PeerStatus(msgspec.Struct, frozen=True):
         known: by what we know it: log, configuration, record, our dial, its dial.
         suspected_by: nodes whose word is against it.
         refused_until_ms: until when it gets no connection for its faults; 0 where it gets one.
+        leaving: by its own word it hands over what it keeps, to be stopped then (`pyrsia node drain`).
     """
 
     node_id: str
@@ -100,6 +101,7 @@ class PeerStatus(msgspec.Struct, frozen=True):
     known: tuple[str, ...] = ()
     suspected_by: tuple[str, ...] = ()
     refused_until_ms: int = 0
+    leaving: bool = False
 
 
 _ROLES = ("validator", "builder", "storage", "issuer")
@@ -110,18 +112,23 @@ def roles_in_words(roles: Collection[str]) -> str:
     return "+".join([role for role in _ROLES if role in roles] + sorted({*roles}.difference(_ROLES)))
 
 
+def stands(state: str, leaving: bool) -> str:
+    """How a peer stands, in one word: who hands over what it keeps is `leaving` for as long as it is there."""
+    return "leaving" if leaving and state == "alive" else state
+
+
 def seen_in_words(state: str, connected: bool, refused_until_ms: int = 0) -> str:
-    """Whether a peer is there; that one who is there has a link is the rule, and not said."""
+    """Whether a peer is there, of how it `stands`; that one who is there has a link is the rule, and not said."""
     if refused_until_ms:
         return f"refused until {datetime.fromtimestamp(refused_until_ms / 1000, UTC):%H:%M:%S} UTC"
-    return f"{state}, no link" if state == "alive" and not connected else state
+    return f"{state}, no link" if state in ("alive", "leaving") and not connected else state
 
 
-_ORDER = ("suspect", "dead", "alive", "left", "unknown")
+_ORDER = ("suspect", "dead", "leaving", "alive", "left", "unknown")
 
 
 def look_first(state: str, ignored: bool, name: str) -> tuple[bool, int, str]:
-    """Sorts peers for eyes: who is ignored, then who may be gone, then the others, each by name."""
+    """Sorts peers for eyes: who is ignored, then who may be gone, or will be, then the others, each by name."""
     return not ignored, _ORDER.index(state) if state in _ORDER else len(_ORDER), name
 
 

@@ -10,7 +10,7 @@ from pyrsia.cli.answers import shaped
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell, width
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
-from pyrsia.status import look_first, seen_in_words
+from pyrsia.status import look_first, seen_in_words, stands
 from pyrsia.wire.text import safe
 
 _UNITS: Final = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
@@ -73,7 +73,9 @@ def _table(found: Sequence[dict[str, Any]], width: int) -> list[str]:
     """What wants a look stands above; as many columns as fit."""
     shown = sorted(
         found,
-        key=lambda one: look_first(one["state"], one["ignored"] or one["refused_until_ms"] > 0, one["name"]),
+        key=lambda one: look_first(
+            stands(one["state"], one["leaving"]), one["ignored"] or one["refused_until_ms"] > 0, one["name"]
+        ),
     )
     cells = [_cells(peer) for peer in shown]
     columns = list(_COLUMNS)
@@ -103,7 +105,22 @@ def _cells(peer: dict[str, Any]) -> dict[str, str]:
 
 
 def _state(peer: dict[str, Any]) -> str:
-    return seen_in_words(peer["state"], peer["connected"], peer["refused_until_ms"])
+    return seen_in_words(stands(peer["state"], peer["leaving"]), peer["connected"], peer["refused_until_ms"])
+
+
+def _state_line(peer: dict[str, Any]) -> Iterator[str]:
+    """How it stands, since when, and what that means where the word alone does not say it."""
+    gone = f" for {_ago(peer['gone_s'])}" if _is_known(peer["gone_s"]) else ""
+    heard = (
+        f", heard {_ago(peer['heard_s'])} ago"
+        if _is_known(peer["heard_s"])
+        else ", not heard on a link of its own"
+    )
+    yield f"state:        {_state(peer)}{gone}{heard}"
+    if peer["leaving"]:
+        yield "leaving:      it hands over what it keeps, to be stopped then; by its own word"
+    elif peer["state"] == "left":
+        yield "left:         it said goodbye, as at every stop and restart"
 
 
 def _rate(count: int) -> str:
@@ -127,13 +144,7 @@ def _is_known(value: float | None) -> bool:
 def _details(peer: dict[str, Any]) -> Iterator[str]:
     yield f"{peer['name']} ({peer['node_id']})"
     yield f"roles:        {', '.join(peer['roles']) or ('none' if peer['role'] != 'guest' else 'guest')}"
-    gone = f" for {_ago(peer['gone_s'])}" if _is_known(peer["gone_s"]) else ""
-    heard = (
-        f", heard {_ago(peer['heard_s'])} ago"
-        if _is_known(peer["heard_s"])
-        else ", not heard on a link of its own"
-    )
-    yield f"state:        {_state(peer)}{gone}{heard}"
+    yield from _state_line(peer)
     if peer["suspected_by"]:
         yield f"suspected by: {', '.join(one[:8] for one in peer['suspected_by'])}"
     yield f"known by:     {', '.join(peer['known']) or 'nothing'}"

@@ -76,14 +76,15 @@ async def test_the_screen_shows_log_peers_builds_and_entries():
 def test_peers_that_want_a_look_stand_above_the_others():
     one = snapshot().peers[0]
     peers = tuple(
-        msgspec.structs.replace(one, name=name, state=state, ignored=ignored)
+        msgspec.structs.replace(one, name=name, state=state, ignored=ignored, leaving=name == "f")
         for name, state, ignored in (
             ("a", "alive", False), ("b", "dead", False), ("c", "alive", True), ("d", "suspect", False),
-            ("e", "left", False),
+            ("e", "left", False), ("f", "alive", False),
         )
     )  # fmt: skip
     rows = view.peer_rows(msgspec.structs.replace(snapshot(), peers=peers))
-    assert [row[0] for row in rows] == ["c", "d", "b", "a", "e"]
+    assert [row[0] for row in rows] == ["c", "d", "b", "f", "a", "e"]
+    assert rows[3][1] == "leaving"
     assert rows[0][3] == "-40 ignored"
 
 

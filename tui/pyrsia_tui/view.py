@@ -5,7 +5,7 @@ The node is a stranger here: every text of its snapshot goes through `safe`, who
 
 from collections.abc import Iterable, Sequence
 
-from pyrsia.status import BuildStatus, PeerStatus, Snapshot, decided_by, look_first, seen_in_words
+from pyrsia.status import BuildStatus, PeerStatus, Snapshot, decided_by, look_first, seen_in_words, stands
 from pyrsia.wire.text import safe
 
 # A narrow screen shows the first of them, and scrolls.
@@ -56,7 +56,9 @@ def peer_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
     """What wants a look stands above."""
     peers = sorted(
         snapshot.peers,
-        key=lambda one: look_first(one.state, one.ignored or one.refused_until_ms > 0, one.name),
+        key=lambda one: look_first(
+            stands(one.state, one.leaving), one.ignored or one.refused_until_ms > 0, one.name
+        ),
     )
     return [_peer_row(peer) for peer in peers]
 
@@ -64,7 +66,7 @@ def peer_rows(snapshot: Snapshot) -> list[tuple[str, ...]]:
 def _peer_row(peer: PeerStatus) -> tuple[str, ...]:
     return _row(
         f"({peer.name})" if peer.role == "guest" and peer.name else peer.name,
-        seen_in_words(peer.state, peer.connected, peer.refused_until_ms),
+        seen_in_words(stands(peer.state, peer.leaving), peer.connected, peer.refused_until_ms),
         f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms is not None and peer.rtt_ms >= 0 else "-",
         f"{peer.score:.0f}" + (" ignored" if peer.ignored else ""),
         amount(peer.received_rate),

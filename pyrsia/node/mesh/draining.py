@@ -1,22 +1,23 @@
 """`pyrsia node drain`: what this node has is handed over before it leaves, and it says when it may be stopped.
 
 While the order stands this node counts as leaving: it says so to the storage members, which pass it over, so that the
-next owners bring what it keeps; it brings nothing itself. Every blob that the log names and that is here, an owner's or
-not, is then asked about until as many others as the network wants, or has, say that they have it. The order outlives a
-restart. As long as the index does not cover the log, nothing is safe. Nothing is deleted: taking the order back makes
-the node what it was.
+next owners bring what it keeps, and to everybody else with a link, who shows it. It brings nothing itself. Every blob
+that the log names and that is here, an owner's or not, is then asked about until as many others as the network wants,
+or has, say that they have it. The order outlives a restart. As long as the index does not cover the log, nothing is
+safe. Nothing is deleted: taking the order back makes the node what it was.
 
 Source: docs/replication.md, "Leaving".
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import trio
 
 from pyrsia.errors import Refusal
 from pyrsia.net.links import Handler
+from pyrsia.node.mesh.asking import ASK_S
 from pyrsia.node.mesh.enduring import Enduring
 from pyrsia.node.mesh.owning import Owning
 from pyrsia.node.mesh.parts import OnKind
@@ -31,7 +32,8 @@ from pyrsia.wire.providers import Leaving
 from pyrsia.wire.text import b32
 
 PASS_S: Final = 5.0  # between two looks at all that is here
-AGAIN_S: Final = 300.0  # how often members are told, which believe it for half an hour
+AGAIN_S: Final = 300.0  # how often others are told, who believe it for half an hour
+SHOW_S: Final = 1.0  # who keeps no copies only shows it: how long its answer is waited for
 SHOWN = Limit(20, "files named of those that are not placed: enough to see who is in the way")
 
 _KEY: Final = b"replication/leaving"
@@ -63,6 +65,7 @@ class Draining:
         self._linked = linked
         self._wake = trio.Event()
         self._told_s = 0.0
+        self._untold: set[NodeId] = set()  # whose link came since all were told
         self._status = DrainStatus()
         self._endures = Enduring("how far the handing over is cannot be told")
         replicating.leaving = database.get(layout.MISC, _KEY) is not None
@@ -80,10 +83,15 @@ class Draining:
         return {}
 
     def linked(self, node: NodeId, up: bool) -> None:
-        """A storage member that comes back hears that this node leaves."""
-        if up and self._replicating.leaving and node in self._owning.placement:
-            self._told_s = 0.0
-            self._wake.set()
+        """Who comes back hears that this node leaves: a storage member at once, others at the next look, for guests may
+        come back all the time.
+        """
+        if not up:
+            self._untold.discard(node)
+        elif self._replicating.leaving:
+            self._untold.add(node)
+            if node in self._owning.placement:
+                self._wake.set()
 
     # -- the order --
 
@@ -129,18 +137,24 @@ class Draining:
             with self._endures.turn():
                 if leaving != told or (leaving and now >= self._told_s):
                     told, self._told_s = leaving, now + AGAIN_S
-                    await self._tell(leaving)
+                    self._untold.update(self._linked())
+                if self._untold:
+                    nodes, self._untold = self._untold, set()
+                    await self._tell(nodes, leaving)
                 if leaving:
                     await self._look()
             with trio.move_on_after(PASS_S):
                 await self._wake.wait()
 
-    async def _tell(self, leaving: bool) -> None:
-        """Every storage member that has a link; the others hear it at the next turn, or do not matter."""
+    async def _tell(self, nodes: Collection[NodeId], leaving: bool) -> None:
+        """These, all at once; who does not hear it is told again with the others, or when its link is back."""
         async with trio.open_nursery() as nursery:
-            for node in self._linked():
-                if node in self._owning.placement:
-                    nursery.start_soon(self._providing.asking.tell, node, Leaving(leaving))
+            for node in nodes:
+                nursery.start_soon(self._tell_one, node, leaving)
+
+    async def _tell_one(self, node: NodeId, leaving: bool) -> None:
+        with trio.move_on_after(ASK_S if node in self._owning.placement else SHOW_S):
+            await self._providing.asking.tell(node, Leaving(leaving))
 
     async def _look(self) -> None:
         """One pass over all that is here."""

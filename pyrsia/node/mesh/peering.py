@@ -59,6 +59,7 @@ class Peering:
         member: a node's member record, None for a guest; `members`, all ids as text.
         record: the signed record of a node.
         fixed: whether the configuration names a node.
+        leaves: whether a node says that it hands over what it keeps.
     """
 
     me: NodeId
@@ -69,6 +70,7 @@ class Peering:
     seen: Callable[[NodeId], Seen]
     record: Callable[[NodeId], Record | None]
     fixed: frozenset[NodeId] = frozenset()
+    leaves: Callable[[NodeId], bool] = lambda node: False
     now_ms: NowMs = wall_ms
 
     def rows(self) -> list[PeerStatus]:
@@ -115,6 +117,7 @@ class Peering:
             known=self._known(node, member, record, peer),
             suspected_by=tuple(b32(one) for one in seen.suspected_by if seen.state is not State.ALIVE),
             refused_until_ms=self.now_ms() + int(refused_s * 1000) if refused_s else 0,
+            leaving=self.leaves(node),
         )
 
     def _known(
@@ -133,7 +136,12 @@ class Peering:
 
 
 def make_peering(
-    house: House, links: Links, scores: Scores, swimming: Swimming, found: Discovering
+    house: House,
+    links: Links,
+    scores: Scores,
+    swimming: Swimming,
+    found: Discovering,
+    leaves: Callable[[NodeId], bool],
 ) -> Peering:
     """The rows of one node."""
     reads = house.archive.state
@@ -150,6 +158,7 @@ def make_peering(
         seen=swimming.seen,
         record=found.table.record,
         fixed=frozenset(NodeId(unb32(one.partition("@")[0])) for one in house.settings.net.peers),
+        leaves=leaves,
     )
 
 

@@ -54,7 +54,7 @@ class Providing:
         dead: whether a node is believed dead: it is asked last.
 
     Attributes:
-        on_leaving: told of each storage member that says whether it is about to leave.
+        on_leaving: told of each member that says whether it is about to leave.
         gone: who is passed over as an owner (`Replicating` sets it).
     """
 

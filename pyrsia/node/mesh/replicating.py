@@ -239,6 +239,10 @@ class Replicating:
         """For `pyrsia storage status`; empty on a node that keeps no copies."""
         return self.status().line()
 
+    def leaves(self, node: NodeId) -> bool:
+        """Whether `node` said within half an hour that it hands over what it keeps, and did not take it back."""
+        return self._others_leave.get(node, -math.inf) > trio.current_time()
+
     # -- the log and its members --
 
     async def _index(self) -> None:
@@ -259,8 +263,9 @@ class Replicating:
         """Who are the members, and who of them is passed over?"""
         now, placement = trio.current_time(), self._owning.placement
         self._others_leave = {node: until_s for node, until_s in self._others_leave.items() if until_s > now}
-        if now >= self._calm_s and self._believed != self._others_leave.keys():
-            self._calm_s, self._believed = now + CALM_S, frozenset(self._others_leave)
+        owners_leave = frozenset(node for node in self._others_leave if node in placement)
+        if now >= self._calm_s and self._believed != owners_leave:
+            self._calm_s, self._believed = now + CALM_S, owners_leave
         leaving = self._believed | {self._owning.node} if self.leaving else self._believed
         dead, left = self._grace.gone(placement, self._dead_s, leaving)
         dead -= {self._owning.node}
@@ -279,7 +284,8 @@ class Replicating:
         self._told_dead = dead
 
     def _on_leaving(self, node: NodeId, leaving: bool) -> None:
-        if leaving and node in self._owning.placement:
+        """A member's own word. It counts for storage members, and is shown of all."""
+        if leaving:
             self._others_leave[node] = trio.current_time() + LEAVING_S
         else:
             self._others_leave.pop(node, None)

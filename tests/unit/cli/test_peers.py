@@ -96,6 +96,28 @@ def test_a_peer_that_is_gone_says_since_when_and_an_alive_one_without_a_link_say
     assert "alive, no link" in pyrsia("peers", "--node", told.url)[1]
 
 
+@pytest.mark.parametrize(
+    ("changes", "word", "line"),
+    [
+        ({"leaving": True}, "leaving", "state:        leaving, not heard on a link of its own"),
+        ({"leaving": True, "connected": False}, "leaving, no link", "state:        leaving, no link, not heard on a"),
+        ({"leaving": True, "state": "dead"}, "dead", "state:        dead, not heard on a link of its own"),
+        ({"leaving": True}, "leaving", "leaving:      it hands over what it keeps, to be stopped then; by its own"),
+        ({"state": "left"}, "left", "left:         it said goodbye, as at every stop and restart"),
+    ],
+)  # fmt: skip
+def test_who_hands_over_what_it_keeps_is_leaving_and_who_said_goodbye_has_left(
+    pyrsia, told, changes, word, line
+):
+    told.answers["/api/v1/peers"] = (200, {"peers": [{**PEER, **changes}, PEER | {"name": "alpha"}]})
+    first, second = pyrsia("peers", "--node", told.url)[1].splitlines()[1:]
+    row = second if word == "left" else first  # who will be gone stands above who stays
+    assert ["beta", word] == [cell.strip() for cell in row.split("  ") if cell.strip()][1:4:2]
+    assert line in pyrsia("peers", "beta", "--node", told.url)[1]
+    raw = json.loads(pyrsia("peers", "beta", "--json", "--node", told.url)[1])
+    assert (raw["state"], raw["leaving"]) == (changes.get("state", "alive"), changes.get("leaving", False))
+
+
 def test_who_was_refused_stands_above_with_until_when_and_can_be_asked_for(pyrsia, told):
     refused = {
         **PEER, "node_id": "f" * 52, "name": "", "role": "guest", "state": "unknown", "connected": False,
