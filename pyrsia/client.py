@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 from urllib.parse import SplitResult, urlencode, urlsplit
+
+import msgspec
 
 from pyrsia import config
 from pyrsia.config import CONTROL_SOCKET, CONTROL_TOKEN
@@ -23,6 +25,10 @@ from pyrsia.units import Limit
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _THE_CLIENT: Final = "the client's request"  # as nodes call who asks
 _PIECE_BYTES: Final = 1 << 18  # read at once
+_WHY_CHARS: Final = (
+    200  # of what a reader of strangers' JSON says; it may hold as much of theirs as they like
+)
+T = TypeVar("T")
 PATIENCE_S = 30.0  # one answer of a node on this machine or in this network
 MAX_ANSWER_BYTES = Limit(
     32 << 20, "a page of 1,000 entries of 30 KB; a longer answer is a node that floods us"
@@ -240,6 +246,28 @@ class Client:
                 who=f"whatever listens at {self.target}",
                 do="check the address; is it a Pyrsia node?",
             ) from None
+
+
+def typed(answer: Any, shape: type[T]) -> T:
+    """`answer` as a value of the type `shape`.
+
+    Raises:
+        Refusal: `unavailable`; whoever answered is no node of this version.
+    """
+    try:
+        return msgspec.convert(answer, shape)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise foreign(str(error)) from None
+
+
+def foreign(why: str) -> Refusal:
+    """What every command says of an answer that no node of this version gives."""
+    return Refusal(
+        "unavailable",
+        what=f"the answer is not what a node gives: {why[:_WHY_CHARS]}",
+        who="whatever listens at that address",
+        do="check the address; is it a Pyrsia node of this version?",
+    )
 
 
 def _written(body: dict[str, Any]) -> bytes:

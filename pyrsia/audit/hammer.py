@@ -23,7 +23,7 @@ from pyrsia.audit.heads import Head, Rule
 from pyrsia.audit.lane import Lane
 from pyrsia.audit.proven import ProvenLog
 from pyrsia.audit.sources import Source
-from pyrsia.client import refusal_in
+from pyrsia.client import foreign, refusal_in
 from pyrsia.errors import Malformed, PyrsiaError, Refusal, Unavailable
 from pyrsia.ledger import entries
 from pyrsia.log.tree import TILE_WIDTH
@@ -385,7 +385,7 @@ async def _asked(lane: Lane, method: str, path: str, shape: Any, body: bytes = b
     try:
         return msgspec.json.decode(data, type=shape)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Malformed(f"the node's answer is not what it should be: {str(error)[:200]}") from None
+        raise Malformed(foreign(str(error)).what) from None
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

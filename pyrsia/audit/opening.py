@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from pyrsia.audit import heads
 from pyrsia.audit.fetching import Absent, Address, Dial, Fetcher
 from pyrsia.audit.heads import Quorum, Rule
 from pyrsia.audit.sources import CHECKPOINT, DirectorySource, HttpSource, Source, at_address
 from pyrsia.audit.stopped import StoppedNode, network_of
-from pyrsia.client import Client, resolve, token_for
+from pyrsia.client import Client, resolve, token_for, typed
 from pyrsia.config import CONTROL_SOCKET
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.ledger.genesis import Genesis
@@ -111,9 +109,9 @@ def own_names(target: str | None) -> dict[str, str]:
         return {}
     try:
         with Client(target, patience_s=NAMES_S) as node:
-            status = msgspec.convert(node.get("/api/v1/status"), NodeStatus)
-            peers = msgspec.convert(node.get("/api/v1/peers")["peers"], list[PeerStatus])
-    except (Refusal, msgspec.ValidationError, KeyError, TypeError):
+            status = typed(node.get("/api/v1/status"), NodeStatus)
+            peers = typed(node.get("/api/v1/peers")["peers"], list[PeerStatus])
+    except (Refusal, KeyError, TypeError):
         return {}  # names are a courtesy
     return {status.node_id: status.name} | {peer.node_id: peer.name for peer in peers if peer.role != "guest"}
 

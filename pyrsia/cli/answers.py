@@ -4,11 +4,11 @@ The command's own code then reads plain dicts that have every field. What the fi
 the command says so; only `verify` proves anything.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from pyrsia.errors import Refusal
+from pyrsia.client import typed
 from pyrsia.serve.desks import orders
 from pyrsia.serve.desks.views import PackageFile
 from pyrsia.status import BuildStatus, EntryStatus, LogStatus, NodeStatus, PeerStatus
@@ -78,37 +78,12 @@ class Proof(msgspec.Struct):
 
 
 PackageFiles = tuple[PackageFile, ...]
-T = TypeVar("T")
-
-
-def typed(answer: Any, shape: type[T]) -> T:
-    """`answer` as a value of the type `shape`.
-
-    Raises:
-        Refusal: as `shaped`.
-    """
-    try:
-        return msgspec.convert(answer, shape)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise _foreign(error) from None
 
 
 def shaped(answer: Any, shape: Any) -> Any:
     """`answer` as plain dicts and lists with exactly the fields of `shape`.
 
     Raises:
-        Refusal: `unavailable`; whoever answered is no node of this version.
+        Refusal: as `typed`.
     """
-    try:
-        return msgspec.to_builtins(msgspec.convert(answer, shape))
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise _foreign(error) from None
-
-
-def _foreign(error: Exception) -> Refusal:
-    return Refusal(
-        "unavailable",
-        what=f"the answer is not what a node gives: {str(error)[:200]}",
-        who="whatever listens at that address",
-        do="check the address; is it a Pyrsia node of this version?",
-    )
+    return msgspec.to_builtins(typed(answer, shape))

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 
 import click
-import msgspec
 
 from pyrsia.builds.explain.report import SENTENCES, Explanation, Pair
 from pyrsia.cli.builds.find import called, one
 from pyrsia.cli.tell import json_option, node_option, table, tell
-from pyrsia.client import Client
-from pyrsia.errors import Refusal
+from pyrsia.client import Client, typed
 
 EXPLAIN_S = 120.0  # bringing results of builders far away, and a comparison of each
 SHOWN = 12  # files of one comparison; --json has all that the node lists
@@ -28,15 +26,7 @@ def explain(request: str, deep: bool, target: str | None, as_json: bool) -> None
     with Client(target, patience_s=EXPLAIN_S) as node:
         path = f"/api/v1/builds/{one(node, request)['request']}/explanation"
         answer = node.post(path, {}) if deep else node.get(path)
-    try:
-        found = msgspec.convert(answer, Explanation)
-    except msgspec.ValidationError as error:
-        raise Refusal(
-            "unavailable",
-            what=f"an answer of another form: {error}",
-            who="the node",
-            do="is it another version?",
-        ) from None
+    found = typed(answer, Explanation)
     tell(answer, as_json=as_json, text=lambda: lines(found))
 
 

@@ -12,7 +12,7 @@ from pyrsia import config as settings
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.config import RESTART, data_folder
 from pyrsia.cli.tell import json_option, node_option, table, tell
-from pyrsia.client import Client
+from pyrsia.client import Client, foreign
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.log.feed import Asked, parse_asked
 from pyrsia.log.note import VerifierKey
@@ -259,12 +259,7 @@ def _status(target: str | None) -> dict[str, Any]:
         for one in answer["outside"]:
             VerifierKey.parse(one["vkey"])
     except Malformed:
-        raise Refusal(
-            "unavailable",
-            what="the answer is not what a node gives: a key that is none",
-            who="whatever listens at that address",
-            do="check the address; is it a Pyrsia node of this version?",
-        ) from None
+        raise foreign("a key that is none") from None
     return answer
 
 

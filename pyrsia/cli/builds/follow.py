@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import click
 
+from pyrsia.cli import answers
 from pyrsia.cli.builds.find import called, one
-from pyrsia.client import Client
+from pyrsia.client import Client, typed
 from pyrsia.errors import Refusal
 from pyrsia.status import GOOD, in_words
 from pyrsia.units import Limit
@@ -125,17 +126,5 @@ def log_lines(node: Client, request: str, builder: str, *, follow: bool) -> Iter
 
 
 def _bytes_of(part: Any) -> tuple[bytes, int, str]:
-    import msgspec
-
-    from pyrsia.cli import answers
-
-    try:
-        found = msgspec.convert(part, answers.LogPart)
-    except msgspec.ValidationError as error:
-        raise Refusal(
-            "unavailable",
-            what=f"an answer of another form: {error}",
-            who="the node",
-            do="is it another version?",
-        ) from None
+    found = typed(part, answers.LogPart)
     return found.data, found.size, found.builder

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyrsia.client import Client
+from pyrsia.client import Client, typed
 from pyrsia.errors import Refusal
 from pyrsia.units import Limit
 
@@ -75,7 +75,6 @@ def purl_of(text: str, kind: str) -> "Purl":
 
 def named(node: Client, asked: "Sequence[Purl]", start: str, every: bool) -> "list[Purl]":
     """What is asked for, or all that the log holds under `start`."""
-    from pyrsia.cli.answers import typed
     from pyrsia.errors import Malformed
     from pyrsia.serve.desks.judging import PackagesAnswer
     from pyrsia.wire import purl as purls

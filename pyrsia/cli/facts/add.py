@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pyrsia.cli.answers import Status, shaped, typed
+from pyrsia.cli.answers import Status, shaped
 from pyrsia.cli.facts.words import subject_of, takes_back, what
 from pyrsia.cli.log.when import Time
 from pyrsia.cli.naming import by
 from pyrsia.cli.tell import examples, json_option, node_option, tell
-from pyrsia.client import Client
+from pyrsia.client import Client, typed
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import MAX_FACT_BYTES, Limit
 

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from pyrsia.cli.answers import typed
 from pyrsia.cli.facts.saying import BATCH
-from pyrsia.client import Client
+from pyrsia.client import Client, typed
 from pyrsia.consumers.documents.intake import Kept, Telling, order
 from pyrsia.errors import Refusal
 from pyrsia.serve.desks.knowing import FactsOutcome

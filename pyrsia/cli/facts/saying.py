@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import click
 
-from pyrsia.cli.answers import typed
 from pyrsia.cli.log.common import Progress
-from pyrsia.client import Client
+from pyrsia.client import Client, foreign, typed
 from pyrsia.consumers.documents.intake import Telling, batches, order
 from pyrsia.consumers.documents.outcome import OUTCOMES, Tally
 from pyrsia.errors import Refusal
@@ -171,12 +170,7 @@ def _no(outcome: _Outcome) -> Refusal | None:
 
 
 def _miscounted(asked: int, answered: int) -> Refusal:
-    return Refusal(
-        "unavailable",
-        what=f"{asked} facts were sent and {answered} answered for",
-        who="whatever listens at that address",
-        do="check the address; is it a Pyrsia node of this version?",
-    )
+    return foreign(f"{asked} facts were sent and {answered} answered for")
 
 
 def goes_by(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from pyrsia.cli.facts.words import state, what
 from pyrsia.cli.log.when import told
 from pyrsia.cli.naming import by
 from pyrsia.cli.tell import examples, json_option, node_option
-from pyrsia.client import Client
+from pyrsia.client import Client, typed
 from pyrsia.errors import Refusal
 from pyrsia.wire.text import safe
 
@@ -90,7 +90,6 @@ def _matches(glob: str, subject: str) -> bool:
 
 def _follow(node: Client, kind: str, purl: str, since: int | None, *, as_json: bool) -> None:
     """Until interrupted. Where a connection ends it goes on behind the last leaf that was shown: nothing is lost."""
-    from pyrsia.cli.answers import typed
     from pyrsia.serve.desks.knowing import FactRow
 
     query: dict[str, str | int] = {name: value for name, value in (("kind", kind), ("purl", purl)) if value}

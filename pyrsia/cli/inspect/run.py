@@ -10,11 +10,10 @@ from typing import Any, Final
 import click
 import msgspec
 
-from pyrsia.cli.answers import typed
 from pyrsia.cli.log.common import Progress
 from pyrsia.cli.log.when import moment, read, told
 from pyrsia.cli.tell import table
-from pyrsia.client import Client
+from pyrsia.client import Client, foreign, typed
 from pyrsia.errors import Refusal
 from pyrsia.serve.api.inspect import read_fields
 from pyrsia.serve.desks.inspecting import FIELDS
@@ -153,12 +152,7 @@ def _asked(
 
 def _with(row: Row, fields: Sequence[str]) -> Row:
     if not row.keys() >= set(fields):
-        raise Refusal(
-            "unavailable",
-            what="the answer has records without the fields that were asked for",
-            who="whatever listens at that address",
-            do="check the address; is it a Pyrsia node of this version?",
-        )
+        raise foreign("it has records without the fields that were asked for")
     return {name: row[name] for name in fields}
 
 

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import click
 
-from pyrsia.cli.answers import shaped, typed
+from pyrsia.cli.answers import shaped
 from pyrsia.cli.log.when import as_of_option, moment
 from pyrsia.cli.package.show import canonical
 from pyrsia.cli.tell import examples, json_option, node_option, tell
-from pyrsia.client import Client
+from pyrsia.client import Client, typed
 from pyrsia.files import write_whole
 from pyrsia.status import NodeStatus
 

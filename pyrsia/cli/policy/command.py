@@ -14,7 +14,7 @@ import click
 
 from pyrsia.cli.naming import with_names
 from pyrsia.cli.tell import examples, json_option, node_option, tell, tell_refusal
-from pyrsia.client import Client
+from pyrsia.client import Client, typed
 from pyrsia.errors import Refusal
 
 if TYPE_CHECKING:  # imported when a command runs, not for --help
@@ -301,7 +301,6 @@ def dry_run(tried: Path | None, last: str, target: str | None, as_json: bool) ->
 
 
 def _answer(target: str | None) -> "PolicyAnswer":
-    from pyrsia.cli.answers import typed
     from pyrsia.serve.desks.judging import PolicyAnswer
 
     with Client(target) as node:
@@ -325,7 +324,6 @@ def rules_of(node: Client, tried: Path | None) -> "Policy":
 
 def _rules_and_rows(node: Client, tried: Path | None) -> "tuple[Policy, dict[str, tuple[RuleRow, ...]]]":
     """The same, and for people where each comes from."""
-    from pyrsia.cli.answers import typed
     from pyrsia.policy.rules import parse
     from pyrsia.serve.desks.judging import PolicyAnswer, told
 
@@ -339,7 +337,6 @@ def _rules_and_rows(node: Client, tried: Path | None) -> "tuple[Policy, dict[str
 
 
 def facts_about(node: Client, subject: "Subject") -> "FactsAnswer":
-    from pyrsia.cli.answers import typed
     from pyrsia.serve.desks.judging import FactsAnswer
 
     return typed(node.get(f"/api/v1/policy/facts?{subject.query}"), FactsAnswer)

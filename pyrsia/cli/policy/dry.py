@@ -79,7 +79,7 @@ def run(node: "Client", since_ms: int, before: Policy, after: Policy) -> Outcome
 
 
 def _recent(node: "Client", since_ms: int) -> Iterator[tuple[Facts, int, int]]:
-    from pyrsia.cli.answers import typed
+    from pyrsia.client import typed
     from pyrsia.serve.desks.judging import RecentAnswer
 
     first = 0

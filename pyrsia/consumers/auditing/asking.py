@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pyrsia.client import Client
+from pyrsia.client import Client, foreign, typed
 from pyrsia.errors import Refusal
 from pyrsia.serve.desks.knowing import AsOf, AuditAnswer, AuditOrder, AuditRow
 from pyrsia.units import MAX_AUDITED, Limit
@@ -50,7 +50,7 @@ def ask(node: Client, wanted: Sequence[str], at: AsOf, into: Answered, *, tick: 
 def _page(node: Client, page: tuple[str, ...], at: AsOf, into: Answered) -> None:
     """One page; in halves where the node finds it too long: a past moment is read out of whole histories."""
     try:
-        found = _typed(_post(node, msgspec.to_builtins(AuditOrder(page, at))))
+        found = typed(_post(node, msgspec.to_builtins(AuditOrder(page, at))), AuditAnswer)
     except Refusal as refusal:
         if refusal.code != "too-large" or len(page) == 1:
             raise
@@ -58,7 +58,7 @@ def _page(node: Client, page: tuple[str, ...], at: AsOf, into: Answered) -> None
             _page(node, half, at, into)
         return
     if tuple(row.purl for row in found.rows) != page:
-        raise _foreign("it speaks of other packages than were asked about")
+        raise foreign("it speaks of other packages than were asked about")
     if into.size < 0 or found.size < into.size:
         into.size, into.time_ms = found.size, found.time_ms
     into.whole = into.whole and found.whole
@@ -76,19 +76,3 @@ def _post(node: Client, order: Any) -> Any:
             pause_s = min(max(1, refusal.retry_s), MAX_PAUSE_S.value)
         time.sleep(pause_s)
     return node.post(AUDIT, order)
-
-
-def _typed(answer: Any) -> AuditAnswer:
-    try:
-        return msgspec.convert(answer, AuditAnswer)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise _foreign(str(error)[:200]) from None
-
-
-def _foreign(why: str) -> Refusal:
-    return Refusal(
-        "unavailable",
-        what=f"the answer is not what a node gives: {why}",
-        who="whatever listens at that address",
-        do="check the address; is it a node of this version?",
-    )

@@ -230,6 +230,26 @@ def test_an_answer_of_another_shape_is_a_refusal_and_never_a_traceback(pyrsia, n
         assert "  do:  " in err
 
 
+@pytest.mark.parametrize("body", [b"null", b"[]", b"{}", b'{"data":5}', b'{"request":"%s"}' % (b"x" * 9_999)])
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        (["build", "explain", BUILD["request"]], f"/api/v1/builds/{BUILD['request']}/explanation"),
+        (["build", "logs", BUILD["request"]], f"/api/v1/builds/{BUILD['request']}/log"),
+        (["facts", "show", "pkg:pypi/idna"], "/api/v1/facts"),
+        (["audit", "pkg:pypi/idna@3.7"], "/api/v1/audit"),
+    ],
+    ids=lambda one: one[0] if isinstance(one, list) else "",
+)
+def test_every_command_calls_an_answer_that_no_node_gives_the_same(pyrsia, node, command, path, body):
+    node.answers[path] = (200, body)
+    code, out, err = pyrsia(*command, "--node", node.url)
+    assert (code, out) == (3 if command[0] == "audit" else 1, "")
+    assert "the answer is not what a node gives" in err
+    assert "is it a Pyrsia node of this version?" in err
+    assert len(err) < 900
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 503])
 @pytest.mark.parametrize(
     "body", [b"", b"oops", b'{"error":5}', b'{"error":{"code":5}}', b'{"error":{"code":"x"}}', b"[" * 99_999]
