@@ -162,7 +162,7 @@ class Links:
         """Bind everything: the ZAP handler first, then the servers.
 
         Raises:
-            Refusal: `port-taken` with the address.
+            Refusal: `port-taken`, or `config-invalid` where nobody could listen, with the address.
         """
         self._sockets.open(self._control_addr, self._data_addr, self._broadcast_addr, self._plain_addr)
 

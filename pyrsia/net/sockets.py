@@ -107,7 +107,7 @@ class Sockets:
         """Bind everything: the ZAP handler first, then the servers.
 
         Raises:
-            Refusal: `port-taken` with the address.
+            Refusal: `port-taken`, or `config-invalid` where nobody could listen, with the address.
         """
         _keep_pages()
         context = self._context = zmq.Context(io_threads=1 + DATA_THREADS)
@@ -315,10 +315,23 @@ def _bind(sock: zmq.Socket[bytes], address: str) -> str:
         sock.bind(address.removesuffix(":0") + ":*" if address.endswith(":0") else address)
     except zmq.ZMQError as error:
         sock.close(linger=0)
-        raise Refusal(
+        raise _cannot_listen(address, error) from None
+    return sock.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def _cannot_listen(address: str, error: zmq.ZMQError) -> Refusal:
+    """Only an address that somebody holds is free again some time (`node.ports`)."""
+    what = f"cannot listen on {address}: {error.strerror}"
+    if error.errno == zmq.EADDRINUSE:
+        return Refusal(
             "port-taken",
-            what=f"cannot listen on {address}: {error}",
+            what=what,
             who="this machine: another program or another node holds the address",
             do="stop it, or choose another address in the configuration",
-        ) from None
-    return sock.getsockopt_string(zmq.LAST_ENDPOINT)
+        )
+    return Refusal(
+        "config-invalid",
+        what=what,
+        who="the addresses in config.toml: `host` and the ports of [net]",
+        do="choose an address of this machine, and ports that this user may open",
+    )

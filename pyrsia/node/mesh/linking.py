@@ -59,7 +59,7 @@ async def listen(links: Links, net: NetSection) -> None:
     """Bind the ports of the configuration, as soon as no passing connection holds one.
 
     Raises:
-        Refusal: `port-taken` with the address.
+        Refusal: `port-taken`, or `config-invalid` where nobody could listen, with the address.
     """
 
     async def bind() -> None:

@@ -1,11 +1,15 @@
 """Ports that are held at the start: who listens is told at once, a passing connection is waited for."""
 
 import socket
+from collections import Counter
 
 import pytest
 import trio
 
 from pyrsia.errors import Refusal
+from pyrsia.net.curve import curve_keys
+from pyrsia.net.sockets import Sockets
+from pyrsia.net.zap import Bans
 from pyrsia.node import ports
 from pyrsia.node.ports import PATIENCE_S, passing, patiently
 from pyrsia.serve.http.listen import listen_tcp
@@ -111,3 +115,22 @@ async def test_a_socket_that_is_linked_with_itself_passes():
         return port
 
     assert await patiently(bind, [port]) == port
+
+
+async def test_an_address_that_is_not_this_machines_is_the_configurations_fault_and_is_not_waited_for(
+    autojump_clock,
+):
+    """Nobody listens there, so it looked like a port that a passing connection holds: told after 75 s, and wrongly."""
+    sockets = Sockets(curve_keys(bytes(32)), Bans(trio.current_time), Counter(), lambda address: True)
+    began_s = trio.current_time()
+
+    async def bind():
+        sockets.open("tcp://192.0.2.7:46123", "")
+
+    with pytest.raises(Refusal) as refused:
+        await patiently(bind, [46123])
+
+    assert refused.value.code == "config-invalid"
+    assert "tcp://192.0.2.7:46123" in refused.value.what
+    assert "config.toml" in refused.value.who
+    assert trio.current_time() == began_s
