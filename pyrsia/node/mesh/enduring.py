@@ -77,7 +77,9 @@ class Border:
             yield
         except DatabaseDamaged:
             raise
-        except Exception:  # noqa: BLE001 - a bug of ours, and strangers choose when it comes
+        except Exception as error:  # noqa: BLE001 - a bug of ours, and strangers choose when it comes
+            if isinstance(error, ExceptionGroup) and error.subgroup(DatabaseDamaged) is not None:
+                raise  # a nursery brings it in a group
             now_s = trio.current_time()
             if now_s - self._told_s >= TOLD_S:
                 self._told_s = now_s

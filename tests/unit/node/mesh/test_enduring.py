@@ -76,9 +76,12 @@ async def test_a_border_tells_a_fault_of_ours_once_a_minute_and_goes_on(said, au
     assert said() == ["nobody is looked for: a fault of ours"] * 3
 
 
-def test_no_border_hides_a_damaged_database():
-    with pytest.raises(DatabaseDamaged), Border("nobody is looked for").turn():
-        raise DatabaseDamaged("a checksum is wrong")
+@pytest.mark.parametrize("grouped", [False, True])
+def test_no_border_hides_a_damaged_database(grouped):
+    error = DatabaseDamaged("a checksum is wrong")
+    with pytest.raises((DatabaseDamaged, ExceptionGroup)) as raised, Border("nobody is looked for").turn():
+        raise ExceptionGroup("of a nursery", [KeyError("a bug beside it"), error]) if grouped else error
+    assert raised.value is error or raised.group_contains(DatabaseDamaged)
 
 
 async def test_a_part_with_a_bug_keeps_no_other_from_hearing_of_a_link(said):
