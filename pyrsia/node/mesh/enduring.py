@@ -77,7 +77,7 @@ class Border:
             yield
         except DatabaseDamaged:
             raise
-        except Exception as error:  # noqa: BLE001 - a bug of ours, and strangers choose when it comes
+        except Exception as error:  # a bug of ours, and strangers choose when it comes
             if isinstance(error, ExceptionGroup) and error.subgroup(DatabaseDamaged) is not None:
                 raise  # a nursery brings it in a group
             now_s = trio.current_time()
