@@ -39,11 +39,13 @@ class Aside:
             self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         start_thread_soon(work, self._deliver)
         with trio.CancelScope(shield=True):
-            while (result := self._result) is None:
+            # The result is there a moment before the descriptor is raised: what counts is the descriptor, which also
+            # tells that the thread is through with it.
+            while not self._raised():
                 await wait_readable(self._fd)
-            self._result = None
-            os.eventfd_read(self._fd)
-            result.unwrap()
+        result, self._result = self._result, None
+        assert result is not None  # noqa: S101 (for the type checker; it is set before the descriptor is raised)
+        result.unwrap()
 
     def close(self) -> None:
         """Give back the descriptor; nothing may be under way. Calling it twice is harmless."""
@@ -51,6 +53,14 @@ class Aside:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _raised(self) -> bool:
+        """Whether the thread has raised the descriptor; it is lowered."""
+        try:
+            os.eventfd_read(self._fd)
+        except BlockingIOError:
+            return False
+        return True
 
     def _deliver(self, result: "Outcome[None]") -> None:
         self._result = result

@@ -5,7 +5,9 @@ import threading
 
 import pytest
 import trio
+import trio.testing
 
+from pyrsia.store import aside as module
 from pyrsia.store.aside import Aside
 
 pytestmark = pytest.mark.anyio
@@ -73,6 +75,34 @@ async def test_other_tasks_run_meanwhile(aside):
         await trio.testing.wait_all_tasks_blocked()
         goes_on.set()
     assert goes_on.is_set()
+
+
+async def test_a_result_that_is_seen_before_the_descriptor_is_raised_is_waited_for(aside, monkeypatch):
+    """A thread can stand still between the two; a node whose disk was written ended over it."""
+    delivered, goes_on, over = threading.Event(), threading.Event(), []
+    raise_it, start = os.eventfd_write, module.start_thread_soon
+
+    def late(fd: int, value: int) -> None:
+        delivered.set()
+        assert goes_on.wait(10)
+        raise_it(fd, value)
+
+    def started(work, deliver) -> None:
+        start(work, deliver)
+        assert delivered.wait(10)
+
+    async def run() -> None:
+        await aside.run(lambda: None)
+        over.append(1)
+
+    monkeypatch.setattr(module.os, "eventfd_write", late)
+    monkeypatch.setattr(module, "start_thread_soon", started)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert over == []
+        goes_on.set()
+    assert over == [1]
 
 
 async def test_closed_it_refuses_and_gives_its_descriptor_back():
