@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from pyrsia.consumers.lists.rows import Row, no, numbered
+from pyrsia.consumers.lists.rows import Row, has_more_lines, no, numbered
 from pyrsia.units import Limit
 
 MAX_LOCKED = Limit(
@@ -30,7 +30,7 @@ def looks_so(text: str) -> bool:
 
 def rows(path: Path, text: str) -> tuple[Row, ...]:
     """Of every configuration: what tests and annotation processors need runs on a developer's machine as well."""
-    if text.count("\n") > MAX_LOCKED.value:
+    if has_more_lines(text, MAX_LOCKED.value):
         raise no(path, f"it has more than {MAX_LOCKED.value:,} lines", "split it")
     made = []
     for number, line in numbered(text):

@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
-from pyrsia.consumers.lists.rows import Row, no, numbered
+from pyrsia.consumers.lists.rows import Row, has_more_lines, no, numbered
 from pyrsia.units import Limit
 
 MAX_LINES = Limit(100_000, "a thousand packages with a hundred hashes each")
@@ -30,7 +30,7 @@ _PIN: Final = "pin it (`pip freeze` and `pip-compile` do), or leave the version 
 
 
 def rows(path: Path, text: str) -> tuple[Row, ...]:
-    if text.count("\n") > MAX_LINES.value:
+    if has_more_lines(text, MAX_LINES.value):
         raise no(path, f"it has more than {MAX_LINES.value} lines", "split it")
     return tuple(_row(number, line) for number, line in _lines(text))
 

@@ -1,11 +1,16 @@
 """One line of a file that lists packages. What becomes of it is its reader's user's business."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from pyrsia.errors import Refusal
 from pyrsia.units import MAX_LIST_BYTES
+
+_ENDS: Final = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # all that `str.splitlines` goes by
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,11 @@ def decoded(path: Path, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise no(path, "it is not UTF-8", "convert it") from None
+
+
+def has_more_lines(text: str, most: int) -> bool:
+    """Whether more than `most` lines end in it, whatever ends them: before any of them is made."""
+    return next(islice(_ENDS.finditer(text), most, None), None) is not None
 
 
 def numbered(text: str) -> Iterator[tuple[int, str]]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pyrsia.cli.audit.reading import read
 from pyrsia.consumers.auditing import components, environment
 from pyrsia.consumers.auditing.components import Gathered, Place
+from pyrsia.consumers.lists import gradle, requirements
 from pyrsia.consumers.lists.requirements import MAX_LINES
 from pyrsia.errors import Refusal
 from pyrsia.units import MAX_DOCUMENT_BYTES, MAX_LIST_BYTES, Limit
@@ -92,6 +93,16 @@ def test_what_is_too_large_or_no_plain_file_is_refused(tmp_path):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(tmp_path / "s"))
         assert "no plain file" in refused(tmp_path / "s")
+
+
+@pytest.mark.parametrize("end", ["\r", "\f", "\v", "\x1c", "\x85", "\u2028", "\r\n"])
+def test_lines_are_too_many_whatever_ends_them(tmp_path, monkeypatch, end):
+    """Only line feeds were counted: eight MiB of carriage returns were four million lines, a minute and a gigabyte."""
+    monkeypatch.setattr(requirements, "MAX_LINES", Limit(3, "for the test"))
+    monkeypatch.setattr(gradle, "MAX_LOCKED", Limit(3, "for the test"))
+    assert found(wrote(tmp_path, "few.txt", f"a==1{end}" * 3)).told
+    assert "more than 3 lines" in refused(wrote(tmp_path, "many.txt", f"a==1{end}" * 4))
+    assert "more than 3 lines" in refused(wrote(tmp_path, "many.lockfile", f"a:b:1{end}" * 4))
 
 
 def test_an_sbom_of_too_many_components_is_refused(tmp_path, monkeypatch):
