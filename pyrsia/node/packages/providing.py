@@ -144,6 +144,7 @@ class Provider:
         files = {one: await self._views(found.files[one], told, then) for one in shown}
         told = replace(told, rechecks=await self._rechecks(told, files))
         audited = await self._audited([f"{package}@{one}" for one in shown], at)
+        told = replace(told, first_ms=await self._first_of_files(told, package, files, audited))
         shown = [one for one in shown if f"{package}@{one}" in audited]
         rows: list[VersionView] = []
         for one in shown:
@@ -224,6 +225,35 @@ class Provider:
             )
             rows.update((row.leaf, row) for row in page.facts)
         return tuple(rows[leaf] for leaf in sorted(rows))
+
+    async def _first_of_files(
+        self,
+        told: _Told,
+        package: str,
+        files: Mapping[str, Sequence[FileView]],
+        audited: Mapping[str, AuditRow],
+    ) -> Mapping[str, int]:
+        """When each advisory was first spoken of, also by facts about files by their digests.
+
+        Only versions of which more stands than facts about the package say are looked into, the newest files first.
+        """
+        leaves = {row.leaf for row in told.rows}
+        found = dict(told.first_ms)
+        more = [
+            file
+            for version, some in files.items()
+            if (row := audited.get(f"{package}@{version}")) is not None and row.known is not None
+            if any(one.leaf not in leaves for one in row.known.advisories)
+            for file in some
+        ]
+        more.sort(key=lambda file: -file.leaf)
+        for digest in list(dict.fromkeys(file.sha256 for file in more))[: MAX_DIGESTS.value]:
+            page = await self._desk.facts(
+                f"sha256:{digest}", AsOf(size=told.size), kind=ADVISORY, first=0, count=MAX_API_ROWS.value
+            )
+            for name, time_ms in _first(page.facts).items():
+                found[name] = min(time_ms, found.get(name, time_ms))
+        return found
 
     def _count(self, sha256: str) -> int | None:
         return None if self._downloads is None else self._downloads.of(sha256)

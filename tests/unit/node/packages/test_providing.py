@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from pyrsia.errors import Refusal
-from pyrsia.ledger import views
+from pyrsia.ledger import entries, views
 from pyrsia.node.knowledge import auditing as audits
 from pyrsia.node.knowledge.auditing import Auditing
 from pyrsia.node.knowledge.knowing import Knowledge
@@ -203,6 +203,32 @@ async def test_descriptions_and_rechecks_are_told_with_who_said_them(world, tmp_
     assert one.by == names(world)[b32(me.public)]["name"]
     assert [row.outcome for row in of(found, "1.0").rechecks] == ["agrees"]
     assert [row.outcome for row in of(found, "2.0").rechecks] == ["failed"]
+
+
+async def test_an_advisory_about_a_file_says_since_when_it_is_known_as_one_about_the_package_does(
+    world, tmp_path, monkeypatch
+):
+    me, digest = world.nodes[0], world.sha256(world.other)
+    size = world.archive.size
+    told = provider(world.archive, world.genesis, tmp_path)
+
+    def tell(severity, **more):
+        body = fact("advisory", f"sha256:{digest}", advisory="FILE-1", severity=severity, **more)
+        entry = world.entry(me, "fact.add", body)
+        world.block(entry)
+        return entries.entry_id(entry).hex()
+
+    first = tell("low")
+    (one,) = of(await told.overview(PURL, AsOf()), "2.0").advisories
+    assert (one.id, one.first_known_ms) == ("FILE-1", world.time)
+    since = one.first_known_ms
+    tell("high", supersedes=first)
+    (one,) = of(await told.overview(f"{PURL}@2.0", AsOf()), "2.0").advisories
+    assert (one.severity, one.first_known_ms) == ("high", since)  # since the one that was replaced
+    assert since < world.time
+    assert of(await told.overview(PURL, AsOf(size=size)), "2.0").advisories == ()
+    monkeypatch.setattr(providing, "MAX_DIGESTS", Limit(0, "a test's"))
+    assert of(await told.overview(PURL, AsOf()), "2.0").advisories[0].first_known_ms == 0
 
 
 @pytest.mark.parametrize(
