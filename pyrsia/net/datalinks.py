@@ -184,9 +184,10 @@ class DataLinks:
             done.set()
 
     async def _dial(self, node: NodeId, address: str, *, asked: bool = False) -> Line:
-        nursery = self._room(node if asked else None)
         clear = self._links.plain_router is not None and trio.current_time() >= self._closed.get(node, 0.0)
         ticket, plain = await self._ticket(node, address) if clear else (b"", "")
+        # Behind the last wait: others who waited as long must find this one's place taken.
+        nursery = self._room(node if asked else None)
         sock, monitor = self._links.client(
             node, plain or address, frame_bytes=chunks.FRAME_BYTES, hwm=DATA_HWM.value, plain=bool(plain)
         )

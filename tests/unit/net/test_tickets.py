@@ -1,9 +1,15 @@
 """Tickets are good once, for one node, for a while."""
 
 import itertools
+from types import SimpleNamespace
 
+import trio
+
+from pyrsia.errors import Unavailable
+from pyrsia.net import datalinks
 from pyrsia.net.tickets import GOOD_S, MAX_ALL_TICKETS, MAX_TICKETS, TICKET_BYTES, Tickets
-from pyrsia.units import NodeId
+from pyrsia.units import Limit, NodeId
+from tests.reference.waiting import until
 
 ANN, BOB = NodeId(b"a" * 32), NodeId(b"b" * 32)
 
@@ -46,3 +52,85 @@ def test_all_together_are_bounded():
     for i in range(2 * MAX_ALL_TICKETS.value):
         tickets.give(0, NodeId(i.to_bytes(32, "big")))
     assert len(tickets) == MAX_ALL_TICKETS.value
+
+
+class Slow:
+    """Links to nodes that all wait before they say that they have no ticket."""
+
+    def __init__(self):
+        self.asked = 0
+        self.said = trio.Event()
+        self.data_router = self.plain_router = Idle()
+        self.data_endpoint = self.plain_endpoint = "tcp://127.0.0.1:1"
+        self.callers = SimpleNamespace(know=lambda endpoint, inodes: None)
+
+    def answer(self, methods):
+        pass
+
+    def guest(self, node):
+        return False
+
+    def connected(self, node):
+        return True
+
+    def data_address(self, node):
+        return "tcp://127.0.0.1:9"
+
+    async def request(self, node, method, body, deadline_s):
+        self.asked += 1
+        await self.said.wait()
+        return b""
+
+    def client(self, node, address, **options):
+        return Idle(), Idle()
+
+
+class Idle:
+    """A socket over which nothing comes."""
+
+    def send_now(self, parts):
+        return True
+
+    def recv_now(self):
+        return None
+
+    async def recv(self):
+        await trio.sleep_forever()
+
+    def close(self):
+        pass
+
+
+async def test_who_waits_for_a_ticket_finds_the_places_taken_of_those_who_waited_as_long(monkeypatch):
+    """All looked for a place before they asked for their tickets, and all found one: 200 lines where 32 may be."""
+    monkeypatch.setattr(datalinks, "MAX_ASKED", Limit(3, "as 32"))
+    monkeypatch.setattr(datalinks, "MAX_LINES", Limit(5, "as 64"))
+    links = Slow()
+    lines = datalinks.DataLinks(
+        links, lambda *ask: None, lambda *fault: None, lambda key: True, lambda *ask: None
+    )
+    refused = []
+
+    async def want(node):
+        try:
+            await lines.line(node)
+        except Unavailable as error:
+            refused.append(str(error))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lines.run)
+        for number in range(20):
+            await lines._answer(NodeId(bytes([number]) * 32), datalinks.DIAL_ME)
+        await until(lambda: links.asked == 20)
+        links.said.set()
+        await until(lambda: not lines._opening)
+        assert len(lines._dialled) == 3
+        links.said = trio.Event()
+        for number in range(100, 120):
+            nursery.start_soon(want, NodeId(bytes([number]) * 32))
+        await until(lambda: links.asked == 40)
+        links.said.set()
+        await until(lambda: not lines._opening)
+        assert len(lines._dialled) == 5
+        nursery.cancel_scope.cancel()
+    assert set(refused) == {"too many data links are in use"}
