@@ -11,7 +11,6 @@ from pyrsia.node.packages.catalog import Catalog
 from pyrsia.node.packages.local import LocalPackages
 from pyrsia.node.policy.policing import Policing
 from pyrsia.node.upstream.proxy import Proxy, Rules
-from pyrsia.policy import evaluate
 from pyrsia.policy.facts import LOCAL as PUSHED
 from pyrsia.policy.facts import Facts
 from pyrsia.policy.modes import mode_of
@@ -46,7 +45,7 @@ def make_upstream(house: House, local: LocalPackages, policing: Policing) -> Pro
         node=b32(house.keys.node_id),
         mode=lambda ecosystem: mode_of(policing.policy, ecosystem),
         ours=_Ours(house.archive.state, local),
-        judge=lambda facts: _judged(policing, facts),
+        judge=policing.refusal,
         proxy=settings.proxy,
         registries=settings.builds.registries,
     )
@@ -60,7 +59,7 @@ def make_upstream(house: House, local: LocalPackages, policing: Policing) -> Pro
 
 def make_supply(catalog: Catalog, local: LocalPackages, upstream: Proxy) -> Supply:
     """The log's packages, those that were pushed here, and upstream's."""
-    local.judge = lambda purl: _judged(catalog.policing, Facts(purl, PUSHED))
+    local.judge = lambda purl: catalog.policing.refusal(Facts(purl, PUSHED))
     upstream.against = lambda sha256: _against(catalog, sha256)
     return Supply(catalog, local, upstream)
 
@@ -90,8 +89,3 @@ def _against(catalog: Catalog, sha256: str) -> Refusal | None:
     except Refusal as refusal:
         return refusal
     return None
-
-
-def _judged(policing: Policing, facts: Facts) -> Refusal | None:
-    said = policing.decision(facts)
-    return None if said.allowed else evaluate.refusal(facts, said)

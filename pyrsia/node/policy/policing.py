@@ -10,7 +10,7 @@ Source: docs/policy.md, "At a node".
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Never
@@ -27,7 +27,9 @@ from pyrsia.policy import evaluate, rules
 from pyrsia.policy.evaluate import NEVER_MS
 from pyrsia.policy.facts import LOCAL, NETWORK, Agreeing, Decision, Facts
 from pyrsia.policy.rules import ECOSYSTEMS, OTHER, Policy
+from pyrsia.policy.speakers import LETTERS, speaks, with_names
 from pyrsia.units import Limit
+from pyrsia.wire.text import unb32
 
 POLICY_NAME: Final = "policy.toml"
 LOOK_S: Final = 2.0  # between two looks at the file
@@ -218,12 +220,25 @@ class Policing:
     def decision(self, facts: Facts) -> Decision:
         """The answer about any file, whatever its origin; what is known of it is looked up where a rule asks."""
         policy = self.policy
+        return self._decided(policy, self._informed(policy, facts))
+
+    def refusal(self, facts: Facts) -> Refusal | None:
+        """Why any file, whatever its origin, is not given; None if it is."""
+        policy = self.policy
+        facts = self._informed(policy, facts)
+        said = self._decided(policy, facts)
+        return None if said.allowed else self._told(facts, said)
+
+    def _decided(self, policy: Policy, facts: Facts) -> Decision:
+        return evaluate.decide(policy, facts, int(self._clock() * 1_000), self.head_age_ms())
+
+    def _informed(self, policy: Policy, facts: Facts) -> Facts:
         if facts.known is None and facts.origin != LOCAL and _asks(policy, facts.purl):
             if not facts.any_version:
-                facts = replace(facts, known=self.known(facts.purl, facts.sha256))
-            elif facts.sha256:  # whatever its version is, what is said of these very bytes is known
-                facts = replace(facts, known=self.known("", facts.sha256))
-        return evaluate.decide(policy, facts, int(self._clock() * 1_000), self.head_age_ms())
+                return replace(facts, known=self.known(facts.purl, facts.sha256))
+            if facts.sha256:  # whatever its version is, what is said of these very bytes is known
+                return replace(facts, known=self.known("", facts.sha256))
+        return facts
 
     def known(self, purl: str, sha256: str) -> Known | None:
         """What is known of a version and of a file, or ("") of a file alone; None where nobody here knows."""
@@ -272,7 +287,29 @@ class Policing:
 
     def _refusal(self, policy: Policy, facts: Facts, now_ms: int, head_ms: int) -> Refusal | None:
         said = evaluate.decide(policy, facts, now_ms, head_ms)
-        return None if said.allowed else evaluate.refusal(facts, said)
+        return None if said.allowed else self._told(facts, said)
+
+    def _told(self, facts: Facts, said: Decision) -> Refusal:
+        """A refusal for clients: who said what is against it stands there as people know them."""
+        against = [one for one in said.reasons if not one.allows]
+        if facts.known is not None and any(speaks(one.what) for one in against):
+            whole = set(_authors(facts.known))
+
+            def name(letters: str) -> str:
+                meant = [one for one in whole if one[:LETTERS] == letters]  # two of them are nobody
+                member = views.member(self._reads, unb32(meant[0])) if len(meant) == 1 else None
+                return "" if member is None else str(member["name"])
+
+            against = [replace(one, what=with_names(one.what, name)) for one in against]
+        return evaluate.refusal(facts, Decision(False, tuple(against)))
+
+
+def _authors(known: Known) -> Iterator[str]:
+    """Ids of everybody a reason may name."""
+    yield from (one.issuer for one in known.advisories)
+    yield from (one.issuer for one in known.licences)
+    yield from (one.issuer for one in known.sboms)
+    yield from (author for author, _ in known.beyond)
 
 
 def _asks(policy: Policy, purl: str) -> bool:

@@ -1,5 +1,6 @@
 """Rules over what is known, at a node: what a fact changes at its doors, and when."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -256,3 +257,43 @@ def test_bytes_of_no_version_are_judged_by_what_is_said_of_them_alone(policed):
     other = Facts("pkg:docker/app@0.0.0.dev0", PROXIED, "", "cd" * 32, any_version=True)
     (against,) = [one for one in policed.policing.decision(other).reasons if not one.allows]
     assert against.rule == "licences_deny"
+
+
+def test_a_client_reads_who_is_in_the_way_by_name_and_letters_whatever_the_files_origin(policed, story):
+    policed.say(CEILING + '[pip]\nmode = "proxy"\n')
+    issuer = b32(story.world.follower.public)
+    name = views.names(story.world.db.get)[issuer]
+    known = policed.knowledge.known
+
+    def spoken(purl, sha256):
+        return replace(known(purl, sha256), beyond=((issuer, "advisory"),))
+
+    policed.policing = policed.catalog.policing = Policing(
+        policed.path, story.world.archive.state, known=spoken, clock=policed.clock
+    )
+    said = f"{name} ({issuer[:8]}) says so much of this package"
+    with pytest.raises(Refusal) as caught:
+        policed.catalog.file(story.sha256)
+    assert said in caught.value.what
+    assert said in policed.policing.refusal(Facts("pkg:pypi/other@1", PROXIED)).what
+    against = [one.what for one in policed.policing.decision(Facts("pkg:pypi/other@1", PROXIED)).reasons]
+    assert any(one.startswith(f"{issuer[:8]} says so much") for one in against)  # no names in decisions
+
+
+@pytest.mark.parametrize("others", [(), ("twin",)])
+def test_letters_of_a_stranger_or_of_two_authors_stay_letters(policed, story, others):
+    policed.say(CEILING)
+    issuer = b32(story.world.follower.public)
+    authors = [issuer[:8] + "a" * 44, *([issuer] if others else [])]
+    beyond = tuple((one, "advisory") for one in authors)
+    known = policed.knowledge.known
+    policing = Policing(
+        policed.path,
+        story.world.archive.state,
+        known=lambda purl, sha256: replace(known(purl, sha256), beyond=beyond),
+        clock=policed.clock,
+    )
+    policed.catalog.policing = policing
+    with pytest.raises(Refusal) as caught:
+        policed.catalog.file(story.sha256)
+    assert f": {issuer[:8]} says so much of this package" in caught.value.what
