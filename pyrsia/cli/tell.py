@@ -13,6 +13,7 @@ import click
 from pyrsia.errors import PyrsiaError, Refusal
 from pyrsia.wire.text import safe
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _LEAST_SENTENCE: Final = 16  # of a sentence that is cut, characters that still say something
 
 node_option = click.option(
@@ -34,6 +35,17 @@ def examples(*lines: str) -> str:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+
+
+def together(*options: Decorator) -> Decorator:
+    """Options that several commands share, as one decorator; help lists them in the order that they have here."""
+
+    def over(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return over
 
 
 def run(command: click.Command, arguments: list[str]) -> int:

@@ -4,11 +4,13 @@ Every package is an order of its own, so that one that cannot be built does not 
 its reason, and the exit code says that not everything was asked for.
 """
 
+import functools
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +23,7 @@ from pyrsia.cli.builds import follow as build_follow
 from pyrsia.cli.builds import install
 from pyrsia.cli.builds.find import called
 from pyrsia.cli.builds.tell import Asked, judge, plan_lines, tell_asked
-from pyrsia.cli.tell import json_option, node_option, tell
+from pyrsia.cli.tell import json_option, node_option, tell, together
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
 from pyrsia.wire.text import safe
@@ -39,75 +41,94 @@ _MARKS: Final = {
     "oci": ("Dockerfile",),
 }
 
-packages_argument = click.argument("packages", metavar="[PURL|NAME[==VERSION]]...", nargs=-1)
-files_option = click.option(
-    "-r",
-    "--requirement",
-    "files",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Every package of a requirements.txt, uv.lock, pom.xml or conan.lock.",
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the words of a command ask for."""
+
+    packages: tuple[str, ...]
+    files: tuple[Path, ...]
+    source: str | None
+    kind: str | None
+    parameters: tuple[str, ...]
+    verified_only: bool
+    witness: bool
+
+    def of_each(self) -> dict[str, bool]:
+        """What every order says, whatever its package is. Of a source of one's own upstream has no file."""
+        said = {"verified_only": self.verified_only, "witness": self.witness and self.source is None}
+        return {name: True for name, value in said.items() if value}
+
+
+_options = together(
+    click.argument("packages", metavar="[PURL|NAME[==VERSION]]...", nargs=-1),
+    click.option(
+        "-r",
+        "--requirement",
+        "files",
+        multiple=True,
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Every package of a requirements.txt, uv.lock, pom.xml or conan.lock.",
+    ),
+    click.option(
+        "--source",
+        metavar="DIR|ARCHIVE|git+URL@COMMIT",
+        help="Build this source, under your node's own name.",
+    ),
+    click.option(
+        "--as",
+        "kind",
+        type=click.Choice(ECOSYSTEMS),
+        help="What a name is [pip], or a source [as its folder says]; or how a purl is taken: witness, pipeline.",
+    ),
+    click.option(
+        "--param",
+        "parameters",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Of the recipe; only with --source.",
+    ),
+    click.option(
+        "--only-verified-inputs",
+        "verified_only",
+        is_flag=True,
+        help="Refuse builds whose inputs were not all built by this network.",
+    ),
+    click.option(
+        "--witness/--no-witness",
+        default=True,
+        help="Have upstream's file witnessed where no source can be built [yes].",
+    ),
 )
-source_option = click.option(
-    "--source", metavar="DIR|ARCHIVE|git+URL@COMMIT", help="Build this source, under your node's own name."
-)
-as_option = click.option(
-    "--as",
-    "kind",
-    type=click.Choice(ECOSYSTEMS),
-    help="What a name is [pip], or a source [as its folder says]; or how a purl is taken: witness, pipeline.",
-)
-param_option = click.option(
-    "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Of the recipe; only with --source."
-)
-verified_option = click.option(
-    "--only-verified-inputs",
-    "verified_only",
-    is_flag=True,
-    help="Refuse builds whose inputs were not all built by this network.",
-)
-witness_option = click.option(
-    "--witness/--no-witness",
-    default=True,
-    help="Have upstream's file witnessed where no source can be built [yes].",
-)
+
+
+def _wanting(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say what to build, given to a command as one `Wanted`."""
+
+    @functools.wraps(command)
+    def called_with(**words: Any) -> None:
+        wanted = Wanted(**{one.name: words.pop(one.name) for one in fields(Wanted)})
+        command(wanted, **words)
+
+    return _options(called_with)
 
 
 @click.command()
-@packages_argument
-@files_option
-@source_option
-@as_option
-@param_option
-@verified_option
-@witness_option
+@_wanting
 @click.option("--wait", "--follow", "follow", is_flag=True, help="Stay until every build has its verdict.")
 @node_option
 @json_option
-def request(
-    packages: tuple[str, ...],
-    files: tuple[Path, ...],
-    source: str | None,
-    kind: str | None,
-    parameters: tuple[str, ...],
-    verified_only: bool,
-    witness: bool,
-    follow: bool,
-    target: str | None,
-    as_json: bool,
-) -> None:
+def request(wanted: Wanted, follow: bool, target: str | None, as_json: bool) -> None:
     """Ask for packages and everything they need at run time; no version: the newest.
 
     What the network has or builds already is named and not asked for again.
     """
     with Client(target, patience_s=PLAN_S) as node:
         asked = Asked()
-        orders = _orders(node, asked, packages, files, source, kind, parameters)
-        common = {"verified_only": True} if verified_only else {}
-        common |= {"witness": True} if witness and source is None else {}
+        orders = _orders(node, asked, wanted)
         for order in _counted(orders, quiet=as_json):
-            _ask(node, order | common, asked, quiet=as_json)
+            _ask(node, order | wanted.of_each(), asked, quiet=as_json)
         ids = list(dict.fromkeys(one["request"] for one in asked.requests))
         done = build_follow.wait(node, ids, quiet=as_json) if follow else []
         address = install.address(node) if done and len(orders) == 1 and not as_json else ""
@@ -116,34 +137,16 @@ def request(
 
 
 @click.command()
-@packages_argument
-@files_option
-@source_option
-@as_option
-@param_option
-@verified_option
-@witness_option
+@_wanting
 @node_option
 @json_option
-def plan(
-    packages: tuple[str, ...],
-    files: tuple[Path, ...],
-    source: str | None,
-    kind: str | None,
-    parameters: tuple[str, ...],
-    verified_only: bool,
-    witness: bool,
-    target: str | None,
-    as_json: bool,
-) -> None:
+def plan(wanted: Wanted, target: str | None, as_json: bool) -> None:
     """Show recipe, lock, inputs and environment of each build, before anything is asked for or runs."""
     with Client(target, patience_s=PLAN_S) as node:
         asked = Asked()
-        orders = _orders(node, asked, packages, files, source, kind, parameters)
-        common = {"verified_only": True} if verified_only else {}
-        common |= {"witness": True} if witness and source is None else {}
+        orders = _orders(node, asked, wanted)
         for order in _counted(orders, quiet=as_json):
-            _ask(node, order | common | {"dry_run": True}, asked, quiet=as_json)
+            _ask(node, order | wanted.of_each() | {"dry_run": True}, asked, quiet=as_json)
     if as_json:
         told = {"plans": asked.plans, "refused": asked.refused, "skipped": asked.skipped}
         tell(told, as_json=True, text=lambda: ())
@@ -155,26 +158,18 @@ def plan(
 # -- orders --
 
 
-def _orders(
-    node: Client,
-    asked: Asked,
-    packages: Sequence[str],
-    files: Sequence[Path],
-    source: str | None,
-    kind: str | None,
-    parameters: Sequence[str],
-) -> list[dict[str, Any]]:
+def _orders(node: Client, asked: Asked, wanted: Wanted) -> list[dict[str, Any]]:
     """Each package once, in the order given.
 
     Raises:
         Refusal: `usage`.
     """
-    if parameters and source is None:
+    if wanted.parameters and wanted.source is None:
         raise _usage("--param goes with --source", "parameters of known packages come from their mapping")
-    orders = [_order_of(text, kind) for text in packages]
-    if source is not None:
-        return [_sourced(node, orders, files, source, kind, parameters)]
-    for path in files:
+    orders = [_order_of(text, wanted.kind) for text in wanted.packages]
+    if wanted.source is not None:
+        return [_sourced(node, orders, wanted, wanted.source)]
+    for path in wanted.files:
         listed = build_files.read(path)
         asked.skipped += [f"{path.name}: {one}" for one in listed.skipped]
         for item in listed.items:
@@ -197,20 +192,13 @@ def _order_of(text: str, kind: str | None) -> dict[str, Any]:
     return {"ecosystem": kind or "pip", "name": name.strip(), "version": version.strip()}
 
 
-def _sourced(
-    node: Client,
-    orders: Sequence[dict[str, Any]],
-    files: Sequence[Path],
-    source: str,
-    kind: str | None,
-    parameters: Sequence[str],
-) -> dict[str, Any]:
+def _sourced(node: Client, orders: Sequence[dict[str, Any]], wanted: Wanted, source: str) -> dict[str, Any]:
     """The order of a source that is given along; the source is sent to the node first."""
-    values = dict(_parameter(text) for text in parameters)
-    kind = _kind(Path(source), kind, values)
+    values = dict(_parameter(text) for text in wanted.parameters)
+    kind = _kind(Path(source), wanted.kind, values)
     if kind not in SOURCED:
         raise _usage(f"{kind} builds no source of one's own", f"write --as {', --as '.join(SOURCED)}")
-    if files or len(orders) > 1:
+    if wanted.files or len(orders) > 1:
         raise _usage("--source is one package's", "leave -r and further names out")
     order = dict(orders[0]) if orders else {}
     if "purl" in order:

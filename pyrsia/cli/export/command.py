@@ -12,7 +12,7 @@ import click
 
 from pyrsia.cli.export import asking as ask
 from pyrsia.cli.policy.command import rules_of
-from pyrsia.cli.tell import examples, json_option, node_option, tell
+from pyrsia.cli.tell import Decorator, examples, json_option, node_option, tell, together
 from pyrsia.client import Client
 
 if TYPE_CHECKING:  # imported when a command runs, not for --help
@@ -33,6 +33,14 @@ _out_option = click.option(
 _all_option = click.option(
     "--all", "every", is_flag=True, help="Everything that the log holds and policy allows."
 )
+_asking = together(_policy_option, node_option, json_option)
+_to_file = together(_out_option, _asking)
+
+
+def _lists_option(what: str) -> Decorator:
+    return click.option(
+        "-r", "--requirement", "lists", multiple=True, type=_file, help=f"{what}; repeatable."
+    )
 
 
 @click.group()
@@ -52,13 +60,8 @@ def export() -> None:
     ),
 )
 @click.argument("packages", nargs=-1, metavar="[NAME[==VERSION]|PURL]...")
-@click.option(
-    "-r", "--requirement", "lists", multiple=True, type=_file, help="A list of requirements; repeatable."
-)
-@_out_option
-@_policy_option
-@node_option
-@json_option
+@_lists_option("A list of requirements")
+@_to_file
 def pip_requirements(
     packages: tuple[str, ...],
     lists: tuple[Path, ...],
@@ -103,9 +106,7 @@ def pip_requirements(
               help="Id of the repository or mirror that Maven takes them from [pyrsia].")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path),
               help=f"Folder to write to, by custom {CHECKSUMS} [standard output].")  # fmt: skip
-@_policy_option
-@node_option
-@json_option
+@_asking
 def maven_trusted_checksums(
     packages: tuple[str, ...],
     every: bool,
@@ -154,13 +155,8 @@ def maven_trusted_checksums(
     ),
 )
 @click.argument("references", nargs=-1, metavar="[NAME/VERSION[@USER[/CHANNEL]]|PURL]...")
-@click.option(
-    "-r", "--requirement", "lists", multiple=True, type=_file, help="A conan.lock to pin anew; repeatable."
-)
-@_out_option
-@_policy_option
-@node_option
-@json_option
+@_lists_option("A conan.lock to pin anew")
+@_to_file
 def conan_lock(
     references: tuple[str, ...],
     lists: tuple[Path, ...],
@@ -212,10 +208,7 @@ def conan_lock(
 )
 @click.option("--format", "form", type=click.Choice(["lines", "containerfile", "compose", "json"]),
               help="How the references are written, or what FILE is [as its name says].")  # fmt: skip
-@_out_option
-@_policy_option
-@node_option
-@json_option
+@_to_file
 def oci_digests(
     images: tuple[str, ...],
     every: bool,
