@@ -20,6 +20,7 @@ from pyrsia.ledger.genesis import Genesis, Member
 from pyrsia.ledger.state import Reads, View
 from pyrsia.units import (
     CACHED_ENTRIES,
+    MAX_UNTIL_MS,
     MEMPOOL_AUTHOR_BYTES,
     MEMPOOL_AUTHOR_ENTRIES,
     MEMPOOL_BYTES,
@@ -146,7 +147,8 @@ class Mempool:
         member = roster.member(view, author)
         if member is None or entry.net != self._genesis.net:
             raise _no("entry-refused", "the entry's author is no member of this network")
-        now_ms = self.clock(now_ms, view)
+        now_ms, wall_ms = self.clock(now_ms, view), now_ms
+        _within_a_day(entry, max(now_ms, wall_ms))
         self._within_quota(view, author, member, now_ms)
         self._within_author(author, member, len(entry.raw))
         crowded = self._crowding(author, len(entry.raw))
@@ -408,6 +410,20 @@ class _Drain:
             return _STILL_S
         wait_s = max(count / self._per_s, size / self._bytes_per_s)
         return max(1, min(RETRY_AFTER_S.value, int(wait_s) + 1))
+
+
+def _within_a_day(entry: Entry, now_ms: int) -> None:
+    """Refuse what no block takes for longer than clocks differ: it would wait here, and its author without a word.
+
+    `now_ms`: by whichever clock is ahead; after a day without blocks theirs is a day behind.
+    """
+    if entry.until_ms > now_ms + MAX_UNTIL_MS.value + CLOCK_AHEAD_MS.value:
+        raise Refusal(
+            "entry-refused",
+            what="its `until` is more than 24 hours ahead",
+            who="the entry's author",
+            do="look at the clock of the machine that signed it, and sign it anew",
+        )
 
 
 def _no(code: str, what: str) -> Refusal:

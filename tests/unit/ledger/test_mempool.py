@@ -15,6 +15,8 @@ from pyrsia.ledger.state import View
 from pyrsia.units import (
     MAX_BLOCK_BYTES,
     MAX_BLOCK_ENTRIES,
+    MAX_TIME_MS,
+    MAX_UNTIL_MS,
     MEMPOOL_AUTHOR_ENTRIES,
     MEMPOOL_ISSUER_ENTRIES,
     Limit,
@@ -383,6 +385,29 @@ def test_a_clock_that_is_an_hour_off_neither_refuses_what_is_good_nor_takes_what
     assert pool.add(good, wall_ms, world.db.get) == ACCEPTED
     with pytest.raises(Refusal, match="its time is over"):
         pool.add(over, wall_ms, world.db.get)
+
+
+@pytest.mark.parametrize("ahead_ms", [1, 86_400_000, MAX_TIME_MS.value - WORLD.time - 200_000_000])
+def test_what_no_block_takes_for_more_than_a_day_is_refused_at_the_door(pool, ahead_ms):
+    """Whoever signs with a clock that is days ahead waited without a word, and so did the entry, for ever."""
+    most = WORLD.time + MAX_UNTIL_MS.value + pools.CLOCK_AHEAD_MS.value
+    with pytest.raises(Refusal, match="more than 24 hours ahead") as no:
+        add(pool, fact(until=most + ahead_ms))
+    assert (no.value.code, len(pool)) == ("entry-refused", 0)
+    assert "clock" in no.value.do
+    assert add(pool, fact(until=most)) == ACCEPTED  # clocks differ by so much
+
+
+def test_after_days_without_blocks_the_wall_clock_says_what_a_day_ahead_is():
+    world = World()
+    world.block(world.entry(world.follower, "fact.add", pools.entries.parse(fact()).body))
+    now_ms = world.time + 3 * MAX_UNTIL_MS.value
+    raw = world.entry(world.follower, "fact.add", pools.entries.parse(fact()).body, until=now_ms + 600_000)
+    assert world.chain.mempool.add(raw, now_ms, world.db.get) == ACCEPTED
+    back = fact(
+        until=world.time + 600_000
+    )  # a validator's own clock was set back by days: blocks have the time
+    assert world.chain.mempool.add(back, 1, world.db.get) == ACCEPTED
 
 
 def test_a_block_finds_what_waits_checked_and_verifies_nothing_again(monkeypatch):
