@@ -245,7 +245,7 @@ async def test_a_greedy_program_is_ended_whole_and_told_why(backend: str, ended:
     marker = f"marker-{os.urandom(6).hex()}"
     # A fork bomb is large as well as many: only the limit that is looked at may end it.
     own = {"wall": {"wall_s": 1.0}, "processes": {"memory_bytes": 2 << 30}}.get(ended, {})
-    limits = replace(LIMITS, **own)
+    limits = replace(LIMITS, **{"wall_s": 60.0, **own})  # a busy machine takes seconds to use up the others
     job = Job(
         (*sandbox.python(), "-c", HOSTILE[ended], marker),
         mounts=(Mount(tmp_path, "/build", True),),
@@ -256,7 +256,7 @@ async def test_a_greedy_program_is_ended_whole_and_told_why(backend: str, ended:
     outcome = await sandbox.run(job)
 
     assert outcome.ended == ended, outcome
-    assert time.monotonic() - start < limits.wall_s + 3
+    assert time.monotonic() - start < limits.wall_s + slowed(3)
     assert of_marker(marker) == []
 
 
@@ -310,7 +310,7 @@ async def test_cancelling_ends_the_whole_tree_within_a_second(backend: str, tmp_
             start = time.monotonic()
             nursery.cancel_scope.cancel()
 
-    assert time.monotonic() - start < 1.5  # a second, and the scheduling of a busy machine
+    assert time.monotonic() - start < slowed(1.5)  # a second, and what the kernel takes to end all of them
     assert of_marker(marker) == []
     if isinstance(sandbox, Confined):
         assert not os.path.exists(sandbox.inside("/"))  # noqa: ASYNC240
@@ -500,6 +500,7 @@ from pathlib import Path
 from pyrsia.builds.sandbox import Job, Mount
 from tests.e2e.sandbox_backends import make
 sandbox = make(sys.argv[1])
+print(sandbox.inside("/") if sys.argv[1] == "confined" else "none", flush=True)
 mounts = (Mount(Path(sys.argv[2]), "/build", True),)
 trio.run(sandbox.run, Job((*sandbox.python(), "-c", sys.argv[3], sys.argv[4]), mounts=mounts))
 """
@@ -510,18 +511,24 @@ async def test_when_the_node_is_killed_its_builds_die_with_it(backend: str, tmp_
     needs(backend)
     marker = f"marker-{os.urandom(6).hex()}"
     argv = [sys.executable, "-c", RUN_FOR_EVER, backend, str(tmp_path), DAEMONS + "time.sleep(60)", marker]
-    stages = set(Path("/var/tmp").glob("pyrsia-*"))  # noqa: ASYNC240
-    node = await trio.lowlevel.open_process(argv, env=os.environ | {"PYTHONPATH": PACKAGES})
+    node = await trio.lowlevel.open_process(
+        argv, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": PACKAGES}
+    )
+    assert node.stdout is not None
     with trio.fail_after(60):
-        while len(of_marker(marker)) < 10:
-            await trio.sleep(0.02)
-        node.kill()
-        await node.wait()
+        async with node.stdout as told:
+            stage = b""
+            while not stage.endswith(b"\n"):
+                stage += await told.receive_some()
+            while len(of_marker(marker)) < 10:
+                await trio.sleep(0.02)
+            node.kill()
+            await node.wait()
         with trio.fail_after(slowed(3)):
             while of_marker(marker):
                 await trio.sleep(0.02)
         with trio.fail_after(slowed(10)):  # the files go after the processes, by a program of their own
-            while set(Path("/var/tmp").glob("pyrsia-*")) - stages:  # noqa: ASYNC240
+            while os.path.exists(stage.strip()):  # noqa: ASYNC240
                 await trio.sleep(0.02)
 
     assert node.returncode == -9
