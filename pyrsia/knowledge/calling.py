@@ -70,11 +70,13 @@ class Place:
         at: first leaf that it may not know yet.
         until: end of the call that may have gone out, which begins at `at`; -1 for none.
         from_ms: facts of before are history to it.
+        failing_ms: when the first of the failures in a row was, 0 for none: a restart of the node is no answer.
     """
 
     at: int
     until: int = -1
     from_ms: int = 0
+    failing_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class Caller:
 
     Attributes:
         place: how far it is told.
-        failures: calls in a row that were not answered with 2xx; `since_ms`: when the first of them failed.
+        failures: calls in a row that were not answered with 2xx in this life of the node.
         trouble: why it is not being told now, "" while it is.
         stopped: it wants to hear nothing more (410).
         delivered: facts that it took in this life of the node; `last_ms`: when it took the last, 0 for never.
@@ -172,11 +174,16 @@ class Caller:
 
     def __init__(self, target: Target, network: str, place: Place) -> None:
         self.target, self.place = target, place
-        self.failures = self.since_ms = self.delivered = self.last_ms = 0
+        self.failures = self.delivered = self.last_ms = 0
         self.trouble, self.stopped = "", False
         self._network = network
         self._kept = place
         self._call: Call | None = None
+
+    @property
+    def since_ms(self) -> int:
+        """When the first of the failures in a row was, in this life or an earlier one; 0 for none."""
+        return self.place.failing_ms
 
     @property
     def state(self) -> str:
@@ -201,17 +208,23 @@ class Caller:
         if not page.whole:
             self.trouble = f"what lies behind leaf {self.place.at} is not here yet"
             return (Rest(float(HOLE_REST_S.value)),)
-        self.failures, self.since_ms, self.trouble = 0, 0, ""  # no call failed: one that did is made first
+        self.failures, self.trouble = 0, ""  # no call failed in this life: one that did is made first
         end = max(page.following, self.place.at)
         if self.place.until >= 0:  # a call that may have gone out is made again of the same leaves
             end = min(end, self.place.until)
         facts, end = _cut([one for one in page.facts if one.leaf < end and self._wants(one)], end)
         if not facts:
-            self.place = replace(self.place, at=end, until=-1)
-            moved = self.place.at - self._kept.at >= UNKEPT.value or self._kept.until >= 0
+            self.place = replace(self.place, at=end, until=-1, failing_ms=0)
+            moved = (
+                self.place.at - self._kept.at >= UNKEPT.value
+                or self._kept.until >= 0
+                or self._kept.failing_ms > 0
+            )
             goes_on: Effect = Read(end) if page.more or end < page.following else Listen()
             return (*self._keep(), goes_on) if moved else (goes_on,)
-        self.place = replace(self.place, until=end)
+        # Without a call that may have gone out, what failed was ours, and is over.
+        since_ms = self.place.failing_ms if self.place.until >= 0 else 0
+        self.place = replace(self.place, until=end, failing_ms=since_ms)
         self._call = _call(self.target.url, self._network, facts, end)
         return (*self._keep(), Send(self._call))
 
@@ -225,26 +238,28 @@ class Caller:
         if call is None:
             return (Read(self.place.at),)
         if 200 <= answer.status < 300:
-            self.failures, self.since_ms, self.trouble = 0, 0, ""
+            self.failures, self.trouble = 0, ""
             self.delivered += len(call.leaves)
             self.last_ms = now_ms
-            self.place = replace(self.place, at=call.until, until=-1)
+            self.place = replace(self.place, at=call.until, until=-1, failing_ms=0)
             return (*self._keep(), Read(self.place.at))
         self.trouble = answer.why or str(answer.status)
         if answer.status == GONE:
             self.stopped = True
             return ()
         self._call = call
-        self.since_ms = self.since_ms or now_ms
-        self.failures += 1
-        return (Rest(_rest_s(self.failures, answer.rest_s, chance)),)
+        return self._failed(now_ms, answer.rest_s, chance)
 
     def on_fault(self, now_ms: int, chance: float) -> tuple[Effect, ...]:
         """What was to be done ended in a fault of this node: it is done again later."""
         self.trouble = "a fault of this node, see its diary"
-        self.since_ms = self.since_ms or now_ms
+        return self._failed(now_ms, 0.0, chance)
+
+    def _failed(self, now_ms: int, wanted_s: float, chance: float) -> tuple[Effect, ...]:
+        """Once more, later. Since when it fails is kept with the first failure alone."""
         self.failures += 1
-        return (Rest(_rest_s(self.failures, 0.0, chance)),)
+        self.place = replace(self.place, failing_ms=self.place.failing_ms or now_ms)
+        return (*self._keep(), Rest(_rest_s(self.failures, wanted_s, chance)))
 
     def _wants(self, one: Told) -> bool:
         if one.leaf < self.place.at or one.time_ms + CLOCK_SLACK_MS.value < self.place.from_ms:

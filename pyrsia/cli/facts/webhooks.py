@@ -35,7 +35,10 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         if row["trouble"]:
             since = f" since {told(row['since_ms'])}, {row['failures']} calls" if row["since_ms"] else ""
             yield f"{row['url']}: {row['trouble']}{since}"
-    yield "what was told and what failed is counted since the node's start; where each goes on, it remembers"
+    yield (
+        "what was told and what failed is counted since the node's start; where each goes on, and since when it fails,"
+        " it remembers"
+    )
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -55,7 +55,8 @@ ANSWER_S = Limit(1, "to read them: the status is what counts, and it is there al
 ALARM_AFTER = Limit(3, "failures in a row: a receiver that restarts is no news to the operator")
 
 _PREFIX: Final = b"webhook/"  # then a digest of the URL -> its place
-_KEPT: Final = msgspec.msgpack.Decoder(tuple[int, int, int])
+_KEPT: Final = msgspec.msgpack.Decoder(tuple[int, ...])
+_FIELDS: Final = (3, 4)  # of a place; the last came later
 _log = logging.getLogger("pyrsia.webhooks")
 
 
@@ -288,12 +289,13 @@ def _key(url: str) -> bytes:
 
 
 def _written(place: Place) -> bytes:
-    return msgspec.msgpack.encode((place.at, place.until, place.from_ms))
+    return msgspec.msgpack.encode((place.at, place.until, place.from_ms, place.failing_ms))
 
 
 def _read(raw: bytes | None) -> Place | None:
     """None for none, and for what nobody can read: then it begins anew."""
     try:
-        return None if raw is None else Place(*_KEPT.decode(raw))
+        fields = () if raw is None else _KEPT.decode(raw)
     except msgspec.DecodeError:
         return None
+    return Place(*fields) if len(fields) in _FIELDS else None

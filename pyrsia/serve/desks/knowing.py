@@ -181,7 +181,8 @@ class WebhookRow(msgspec.Struct, frozen=True):
         url: without its query. signed: whether its calls are.
         state: told (nothing waits), sending, failing, waiting (for leaves that are not here yet) or stopped.
         next: first leaf that it may not know yet. behind: leaves of the log from there on.
-        failures: calls in a row that it did not take; `since_ms`: since when, 0 for none; `trouble`: the last one.
+        failures: calls in a row that it did not take since this node started; `trouble`: the last one.
+        since_ms: since when it takes none, over restarts of this node too; 0 for one that does.
         delivered: facts that it took since this node started; `last_ms`: when, 0 for never.
     """
 

@@ -146,7 +146,7 @@ def test_rests_double_up_to_an_hour_and_are_never_shorter_than_asked_for(failure
     for _ in range(failures - 1):
         caller.on_answer(1, Answer(503), 0.0)
         assert caller.on_rested() == (sent,)
-    (rest,) = caller.on_answer(9, Answer(503, rest_s=asked), chance)
+    *_, rest = caller.on_answer(9, Answer(503, rest_s=asked), chance)
 
     own = min(2.0 ** (failures - 1), 3_600)
     assert own / 2 <= max(rest.seconds, own / 2)
@@ -162,8 +162,9 @@ def test_while_one_call_is_not_taken_no_other_is_made_and_its_place_stays():
     keep, sent = caller.on_page(page(told(3), following=9))
     assert keep == Keep(Place(0, 9))
     assert isinstance(sent, Send)
-    for _ in range(5):
-        (rest,) = caller.on_answer(7, Answer(500), 1.0)
+    for kept in ([Keep(Place(0, 9, failing_ms=7))], [], [], [], []):
+        *keeps, rest = caller.on_answer(7, Answer(500), 1.0)
+        assert keeps == kept  # since when is written down once
         assert isinstance(rest, Rest)
         assert caller.on_rested() == (sent,)
     assert caller.place.at == 0
@@ -171,6 +172,42 @@ def test_while_one_call_is_not_taken_no_other_is_made_and_its_place_stays():
 
     assert caller.on_answer(8, Answer(204), 1.0) == (Keep(Place(9)), Read(9))
     assert (caller.state, caller.failures, caller.since_ms, caller.delivered) == ("told", 0, 0, 1)
+
+
+def test_since_when_it_fails_outlives_the_node_and_ends_with_the_first_answer_that_is_good():
+    before = Caller(ANY, "net", Place(0))
+    before.on_page(page(told(1)))
+    before.on_answer(7, Answer(503), 0.5)
+    kept = before.place
+    assert kept.failing_ms == 7
+
+    after = Caller(ANY, "net", kept)
+    (sent,) = after.on_page(page(told(1)))
+    assert isinstance(sent, Send)
+    assert (after.since_ms, after.failures, after.state) == (7, 0, "sending")
+    (rest,) = after.on_answer(90_000, Answer(503), 0.5)
+    assert isinstance(rest, Rest)
+    assert (after.since_ms, after.failures, after.state) == (7, 1, "failing")
+    assert after.on_rested() == (sent,)
+    assert after.on_answer(90_001, Answer(200), 0.5)[0] == Keep(Place(2))
+    assert after.since_ms == 0
+
+
+def test_where_nothing_of_the_call_that_failed_is_wanted_any_more_it_fails_no_longer():
+    kept = Place(0, 2, failing_ms=7)
+    caller = Caller(Target(URL, frozenset({"licence"})), "net", kept)
+    keep, _ = caller.on_page(page(told(1), following=9))
+    assert keep == Keep(Place(2))
+    assert caller.since_ms == 0
+
+
+def test_a_fault_of_ours_that_is_over_does_not_count_as_the_receivers():
+    caller = Caller(ANY, "net", Place(0))
+    caller.on_fault(7, 0.5)
+    assert caller.since_ms == 7
+    assert caller.on_page(page(told(1)))[0] == Keep(Place(0, 2))
+    caller.on_answer(50, Answer(503), 0.5)
+    assert caller.since_ms == 50
 
 
 def test_after_a_crash_the_same_call_is_made_again_though_the_log_has_more():
@@ -265,10 +302,10 @@ def test_an_answer_to_nothing_goes_on_reading():
 def test_after_a_fault_of_ours_what_was_to_be_done_is_done_again():
     caller = Caller(ANY, "net", Place(3))
     for failures in (1, 2):
-        (rest,) = caller.on_fault(7, 1.0)
+        *_, rest = caller.on_fault(7, 1.0)
         assert (rest, caller.failures, caller.since_ms, caller.state) == (
             Rest(float(failures)), failures, 7, "failing",
         )  # fmt: skip
         assert caller.on_rested() == (Read(3),)
-    assert caller.on_page(Page((), 5, False)) == (Listen(),)
+    assert caller.on_page(Page((), 5, False)) == (Keep(Place(5)), Listen())
     assert (caller.failures, caller.trouble, caller.state) == (0, "", "told")
