@@ -167,6 +167,8 @@ def _tell(report: "Report", shape: str, out: Path | None, node: Client) -> None:
         text = "".join(f"{safe(line)}\n" for line in with_names(node, audit_tell.lines(report)))
     else:
         made = as_json.document(report) if shape == "json" else sarif.document(report, os.getcwd())
+        if shape == "sarif" and (said := sarif.left_out(made)):
+            click.echo(said, err=True)
         text = json.dumps(made, sort_keys=True, indent=None if shape == "json" else 1) + "\n"
     if out is None:
         click.echo(text, nl=False)

@@ -1,15 +1,15 @@
 """The report as SARIF 2.1.0, as code scanning takes it: a rule an advisory, a result each place that names it.
 
 All text comes from others: what moves or hides output is written out, and what a reader of messages would take for a
-link or a placeholder is marked as mere text.
+link or a placeholder is marked as mere text. A run has no more results, and rules, than code scanning takes: the worst.
 
-Source: OASIS SARIF 2.1.0, 3.11 to 3.59; GitHub, "SARIF support for code scanning" (`security-severity`).
+Source: OASIS SARIF 2.1.0, 3.11 to 3.59; GitHub, "SARIF support for code scanning" (`security-severity`, "Limits").
 """
 
 import hashlib
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import PurePath
@@ -21,8 +21,12 @@ from pyrsia.consumers.auditing.components import Component
 from pyrsia.consumers.auditing.findings import Finding, Report, shown
 from pyrsia.knowledge.severities import UNKNOWN, rank
 from pyrsia.ledger.standing import DISPUTED, WITHDRAWN
+from pyrsia.units import Limit
 from pyrsia.wire.text import safe
 
+MAX_RESULTS = Limit(
+    25_000, "results of one run: GitHub refuses a file with more, and reads no more rules either"
+)
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 LEVELS: Final = {"critical": "error", "high": "error", "medium": "warning", "low": "note", "none": "note"}
@@ -36,6 +40,7 @@ _SCORES: Final = {
     "none": "0.0",
     UNKNOWN: "9.5",
 }
+_AS_BAD: Final = "medium"  # as what the log says of a version counts beside advisories: both are warnings
 _OURS: Final = "pyrsia/"  # how the rules below begin, and no advisory's
 # What the log says of a version beside advisories -> the rule's name and its words.
 _STATUSES: Final = {
@@ -54,7 +59,8 @@ def document(report: Report, here: str = "") -> dict[str, Any]:
     Args:
         here: the folder that paths below it are told from, so that they are the same wherever a project lies.
     """
-    rules = _rules(report)
+    rows, left_out = _rows(report, here)
+    rules = _rules(rows)
     places = {name: at for at, name in enumerate(rules)}
     return {
         "$schema": SCHEMA,
@@ -74,22 +80,12 @@ def document(report: Report, here: str = "") -> dict[str, Any]:
                     {
                         "executionSuccessful": not report.why_unknown,
                         "exitCode": report.exit,
-                        "toolExecutionNotifications": _notifications(report),
+                        "toolExecutionNotifications": _notifications(report, left_out),
                     }
                 ],
-                "results": [
-                    *(
-                        _result(one, places[_called(one)], spot, named)
-                        for one in report.findings
-                        for spot, named in _spots(one.component, here).items()
-                    ),
-                    *(
-                        _unwell(one, row.status, places[_STATUSES[row.status][0]], spot, named)
-                        for one, row in report.unwell
-                        for spot, named in _spots(one, here).items()
-                    ),
-                ],
+                "results": [_result(row, places[row.rule]) for row in rows],
                 "properties": {
+                    "leftOut": left_out,
                     "logSize": report.answered.size,
                     "logTimeMs": report.answered.time_ms,
                     "whole": report.whole,
@@ -99,15 +95,80 @@ def document(report: Report, here: str = "") -> dict[str, Any]:
     }
 
 
-def _rules(report: Report) -> dict[str, dict[str, Any]]:
+def left_out(made: Mapping[str, Any]) -> str:
+    """What people should know of a document that lacks results; "" of one that has all."""
+    count: int = made["runs"][0]["properties"]["leftOut"]
+    return _left_out(count) if count else ""
+
+
+def _left_out(count: int) -> str:
+    return (
+        f"{count:,} result{'' if count == 1 else 's'} left out: code scanning takes {MAX_RESULTS.value:,} of one run,"
+        " and the worst are here; --format json has all"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A line of a file. `again`: which of the lines of that file that name the same version."""
+
+    uri: str
+    line: int
+    again: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One result to be: a finding at a place, or (None) what the log says of a version there.
+
+    Attributes:
+        status: of the version, where there is no finding.
+        named: what documents call the parts at that place.
+    """
+
+    finding: Finding | None
+    component: Component
+    status: str
+    spot: _Spot
+    named: Sequence[str]
+
+    @property
+    def rule(self) -> str:
+        return _STATUSES[self.status][0] if self.finding is None else _called(self.finding)
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """The worst first; what does not count, and stands there as suppressed, last."""
+        if self.finding is None:
+            return False, -rank(_AS_BAD)
+        return bool(self.finding.lifted), -rank(self.finding.counted or self.finding.severity)
+
+
+def _rows(report: Report, here: str) -> tuple[list[_Row], int]:
+    """What becomes results, and of how many there is no room."""
+    found = [
+        _Row(one, one.component, "", spot, named)
+        for one in report.findings
+        for spot, named in _spots(one.component, here).items()
+    ]
+    found += [
+        _Row(None, one, row.status, spot, named)
+        for one, row in report.unwell
+        for spot, named in _spots(one, here).items()
+    ]
+    more = max(0, len(found) - MAX_RESULTS.value)
+    return (sorted(found, key=lambda row: row.order)[: MAX_RESULTS.value] if more else found), more
+
+
+def _rules(rows: Sequence[_Row]) -> dict[str, dict[str, Any]]:
     """By name: an advisory's of several versions with the worst severity, then those about what the log says itself."""
     worst: dict[str, Finding] = {}
-    for one in report.findings:
-        name = _called(one)
-        if name not in worst or rank(one.severity) > rank(worst[name].severity):
+    for row in rows:
+        one, name = row.finding, row.rule
+        if one is not None and (name not in worst or rank(one.severity) > rank(worst[name].severity)):
             worst[name] = one
     said = {name: _rule(name, one) for name, one in worst.items()}
-    for status in sorted({row.status for _, row in report.unwell}):
+    for status in sorted({row.status for row in rows if row.finding is None}):
         name, text = _STATUSES[status]
         said[name] = {"id": name, "shortDescription": {"text": text}, "fullDescription": {"text": text},
                       "help": {"text": "see `pyrsia package show`"},
@@ -143,15 +204,6 @@ def _level(severity: str) -> str:
     return LEVELS.get(severity, _LEVEL_UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    """A line of a file. `again`: which of the lines of that file that name the same version."""
-
-    uri: str
-    line: int
-    again: int
-
-
 def _spots(component: Component, here: str) -> dict[_Spot, list[str]]:
     """Each line that names it, with what documents call the parts there: one purl may stand in many parts."""
     found: dict[tuple[str, int], list[str]] = {}
@@ -166,15 +218,17 @@ def _spots(component: Component, here: str) -> dict[_Spot, list[str]]:
     return made
 
 
-def _result(one: Finding, rule: int, spot: _Spot, named: Sequence[str]) -> dict[str, Any]:
-    name = _called(one)
+def _result(row: _Row, rule: int) -> dict[str, Any]:
+    if row.finding is None:
+        return _unwell(row, rule)
+    one, name = row.finding, row.rule
     made: dict[str, Any] = {
         "ruleId": _text(name),
         "ruleIndex": rule,
         "level": _level(one.severity),
         "message": _message(_sentence(one)),
-        "locations": [_location(one.component, spot, named)],
-        "partialFingerprints": _prints(one.component, name, spot),
+        "locations": [_location(row)],
+        "partialFingerprints": _prints(row),
         "properties": {
             "purl": one.component.purl,
             "severity": one.severity,
@@ -189,19 +243,17 @@ def _result(one: Finding, rule: int, spot: _Spot, named: Sequence[str]) -> dict[
     return made
 
 
-def _unwell(
-    component: Component, status: str, rule: int, spot: _Spot, named: Sequence[str]
-) -> dict[str, Any]:
-    name, text = _STATUSES[status]
-    package, version = shown(component.purl)
+def _unwell(row: _Row, rule: int) -> dict[str, Any]:
+    name, text = _STATUSES[row.status]
+    package, version = shown(row.component.purl)
     return {
         "ruleId": name,
         "ruleIndex": rule,
         "level": "warning",
-        "message": _message(f"{package} {version} is {status}: {text}"),
-        "locations": [_location(component, spot, named)],
-        "partialFingerprints": _prints(component, name, spot),
-        "properties": {"purl": component.purl, "status": status},
+        "message": _message(f"{package} {version} is {row.status}: {text}"),
+        "locations": [_location(row)],
+        "partialFingerprints": _prints(row),
+        "properties": {"purl": row.component.purl, "status": row.status},
     }
 
 
@@ -211,27 +263,27 @@ def _sentence(one: Finding) -> str:
     return f"{package} {version} has {one.id} ({one.severity}){fixed}. {one.said[0].why}".strip()
 
 
-def _prints(component: Component, name: str, spot: _Spot) -> dict[str, str]:
+def _prints(row: _Row) -> dict[str, str]:
     """What stays the same from run to run: no line, no place of the log, no words of an advisory.
 
     GitHub heeds `primaryLocationLineHash` alone, together with the rule and the path; without one it hashes the text of
     the line, which is the whole document where that has one line.
     """
-    said = f"{component.purl}\n{name}".encode("utf-8", "replace")
+    said, spot = f"{row.component.purl}\n{row.rule}".encode("utf-8", "replace"), row.spot
     return {
         "primaryLocationLineHash": f"{hashlib.sha256(said).hexdigest()[:16]}:{spot.again}",
         "advisoryOfVersion/v1": hashlib.sha256(said + f"\n{spot.uri}\n{spot.again}".encode()).hexdigest(),
     }
 
 
-def _location(component: Component, spot: _Spot, named: Sequence[str]) -> dict[str, Any]:
+def _location(row: _Row) -> dict[str, Any]:
     """A file with its line. An image, and a purl of the command line, are named as files are: code scanning takes no
     result without a path, and no address of another scheme."""
-    where: dict[str, Any] = {"artifactLocation": {"uri": spot.uri}}
-    if spot.line:
-        where["region"] = {"startLine": spot.line}
-    logical: list[dict[str, str]] = [{"fullyQualifiedName": component.purl, "kind": "package"}]
-    logical += [{"name": _text(ref), "kind": "element"} for ref in dict.fromkeys(named) if ref]
+    where: dict[str, Any] = {"artifactLocation": {"uri": row.spot.uri}}
+    if row.spot.line:
+        where["region"] = {"startLine": row.spot.line}
+    logical: list[dict[str, str]] = [{"fullyQualifiedName": row.component.purl, "kind": "package"}]
+    logical += [{"name": _text(ref), "kind": "element"} for ref in dict.fromkeys(row.named) if ref]
     return {"physicalLocation": where, "logicalLocations": logical[:_MOST_NAMES]}
 
 
@@ -243,8 +295,9 @@ def _uri(file: str, here: str) -> str:
     return f"file://{encoded}" if encoded.startswith("/") else encoded
 
 
-def _notifications(report: Report) -> list[dict[str, Any]]:
+def _notifications(report: Report, more: int) -> list[dict[str, Any]]:
     said = [report.why_unknown] if report.why_unknown else []
+    said += [_left_out(more)] if more else []
     said += [f"not audited: {one.what}: {one.why} ({one.place})" for one in report.left]
     said += [f"not looked into: {one}" for one in report.unseen]
     return [{"level": "warning", "message": _message(one)} for one in said]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from pyrsia.consumers.auditing import asking, components, kinds
+from pyrsia.consumers.auditing import asking, components, kinds, sarif
 from pyrsia.consumers.auditing.images import MAX_SBOMS
 from pyrsia.knowledge.about import about
 from pyrsia.units import MAX_AUDITED, Limit
@@ -164,6 +164,23 @@ def test_a_report_is_text_whatever_names_files_have(pyrsia, node, tmp_path):
     for shape in ("json", "sarif"):
         _, out, _ = pyrsia("audit", path, "--node", node.url, "--format", shape, "--ignore", "\udcff")
         msgspec.json.decode(out)  # strict about what is no text
+
+
+def test_what_code_scanning_has_no_room_for_is_told_on_standard_error_and_in_the_run(
+    pyrsia, toy, node, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sarif, "MAX_RESULTS", Limit(1, "a test's"))
+    listed = wrote(tmp_path, "requirements.txt", "idna==3.6\n\n")
+    code, out, err = pyrsia("audit", listed, "--node", node.url, "--format", "sarif")
+    assert (code, "left out" in err) == (1, False)
+    again = wrote(tmp_path, "dev.txt", "idna==3.6\n")
+    code, out, err = pyrsia("audit", listed, again, "--node", node.url, "--format", "sarif")
+    assert (code, err.splitlines()) == (
+        1, ["1 result left out: code scanning takes 1 of one run, and the worst are here; --format json has all"],
+    )  # fmt: skip
+    assert json.loads(out)["runs"][0]["properties"]["leftOut"] == 1
+    _, _, err = pyrsia("audit", listed, again, "--node", node.url, "--format", "json")
+    assert "left out" not in err
 
 
 def test_pages_are_asked_and_merged(pyrsia, toy, node, tmp_path):

@@ -13,6 +13,7 @@ from pyrsia.consumers.auditing.asking import Answered
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.auditing.findings import report
 from pyrsia.serve.desks.knowing import AuditOrder
+from pyrsia.units import Limit
 from tests.reference.toyaudit import ToyAudit, sbom
 from tests.unit.consumers.auditing.sarifrules import check
 
@@ -309,6 +310,45 @@ def test_whatever_files_and_parts_are_called_it_is_sarif(places, said):
     made = sarif.document(reported(toy, [("pkg:pypi/a@1", Place(*one)) for one in places]), "/")
     check(made)
     assert bool(made["runs"][0]["results"]) == bool(places)
+
+
+def many(toy, **more):
+    """Results of every kind: one critical at two places, one low, one that does not count, one withdrawn version."""
+    toy.advisory("pkg:pypi/a", "X-LOW", "low")
+    toy.advisory("pkg:pypi/b", "X-HIGH", "high")
+    toy.advisory("pkg:pypi/c", "X-CRITICAL", "critical")
+    toy.here = {"pkg:pypi/d@1": ("network", "WITHDRAWN", None)}
+    places = [(f"pkg:pypi/{name}@1", Place("r", line)) for line, name in enumerate("abcdc", 1)]
+    return reported(toy, places, ignored=("X-HIGH",), **more)
+
+
+def test_of_more_results_than_code_scanning_takes_the_worst_are_told_and_how_many_are_not(toy, monkeypatch):
+    monkeypatch.setattr(sarif, "MAX_RESULTS", Limit(3, "a test's"))
+    made = sarif.document(many(toy))
+    check(made)
+    (run,) = made["runs"]
+    assert [one["ruleId"] for one in run["results"]] == ["X-CRITICAL", "X-CRITICAL", "pyrsia/withdrawn"]
+    assert [one["id"] for one in run["tool"]["driver"]["rules"]] == ["X-CRITICAL", "pyrsia/withdrawn"]
+    assert run["properties"]["leftOut"] == 2
+    said = run["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"]
+    assert said == sarif.left_out(made)
+    assert said.startswith("2 results left out: code scanning takes 3 of one run")
+    assert run["invocations"][0]["exitCode"] == 1  # what is told less counts as much
+
+
+def test_what_does_not_count_is_the_first_to_be_left_out_and_nothing_is_where_there_is_room(toy, monkeypatch):
+    found = many(toy)
+    monkeypatch.setattr(sarif, "MAX_RESULTS", Limit(4, "a test's"))
+    made = sarif.document(found)
+    assert [one["ruleId"] for one in made["runs"][0]["results"]][2:] == ["pyrsia/withdrawn", "X-LOW"]
+    assert sarif.left_out(made).startswith("1 result left out")
+    monkeypatch.setattr(sarif, "MAX_RESULTS", Limit(5, "a test's"))
+    made = sarif.document(found)
+    check(made)
+    assert (len(made["runs"][0]["results"]), sarif.left_out(made)) == (5, "")
+    assert [one["level"] for one in made["runs"][0]["invocations"][0]["toolExecutionNotifications"]] == [
+        "warning"  # of what has no version
+    ]
 
 
 def test_the_rules_of_this_test_find_faults(toy):
