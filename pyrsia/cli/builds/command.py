@@ -7,7 +7,7 @@ import click
 
 from pyrsia.cli import answers
 from pyrsia.cli.answers import shaped
-from pyrsia.cli.builds import find
+from pyrsia.cli.builds import find, past
 from pyrsia.cli.builds import follow as build_follow
 from pyrsia.cli.builds.request import plan, request
 from pyrsia.cli.compare import compare
@@ -33,10 +33,12 @@ for command in (request, plan, explain, compare, environment):
 
 @build.command("list")
 @click.option("--queue", is_flag=True, help="What waits on this node to be built, in its order.")
+@past.as_of_option
 @node_option
 @json_option
-def show_all(queue: bool, target: str | None, as_json: bool) -> None:
+def show_all(queue: bool, as_of: str | None, target: str | None, as_json: bool) -> None:
     """The newest requests and how far they are."""
+    past.refuse(as_of)
     with Client(target) as node:
         if queue:
             waiting = shaped(node.get("/api/v1/builds/queue"), answers.Queue)
@@ -62,13 +64,15 @@ def show_all(queue: bool, target: str | None, as_json: bool) -> None:
 
 @build.command()
 @request_argument
+@past.as_of_option
 @node_option
 @json_option
-def show(request: str, target: str | None, as_json: bool) -> None:
+def show(request: str, as_of: str | None, target: str | None, as_json: bool) -> None:
     """One request: who was drawn, who committed, who agreed.
 
     REQUEST is its id, or the first 8 or more digits of a recent one.
     """
+    past.refuse(as_of, request)
     with Client(target) as node:
         found = find.one(node, request)
     tell(found, as_json=as_json, text=lambda: _detail(found))
@@ -102,10 +106,12 @@ def _detail(one: dict[str, Any]) -> Iterator[str]:
 
 @build.command("status")
 @click.option("--id", "request", required=True, metavar="REQUEST", help="Its id, or how that begins.")
+@past.as_of_option
 @node_option
 @json_option
-def status(request: str, target: str | None, as_json: bool) -> None:
+def status(request: str, as_of: str | None, target: str | None, as_json: bool) -> None:
     """Build state in the original's words: RUNNING, SUCCESS or FAILED."""
+    past.refuse(as_of, request)
     with Client(target) as node:
         found = find.one(node, request)
     word = "RUNNING"

@@ -33,6 +33,20 @@ def one(node: Client, request: str) -> dict[str, Any]:
     return found
 
 
+def condition(request: str) -> str:
+    """The same question as a condition of `inspect-log builds`.
+
+    Raises:
+        Refusal: `not-found` for what is no id and no beginning of one.
+    """
+    text = request.lower()
+    if _WHOLE.fullmatch(text):
+        return f"build_id = {text}"
+    if _PREFIX.fullmatch(text):
+        return f"build_id glob {text}*"
+    raise _not_found(request)
+
+
 def called(purl: str) -> str:
     """How people are told of a package: a purl, but what stands under a node's own name without 44 of its 52 digits.
 
