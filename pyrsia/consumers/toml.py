@@ -1,6 +1,5 @@
-"""Edits of TOML files that keep comments and order: tomlkit writes, the standard library reads what came out again."""
+"""Edits of TOML files that keep comments and order: tomlkit writes, and what came out is read again."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,13 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from pyrsia.consumers.edits import broken, unsure
+from pyrsia.policy import dotted
 
 
 def read(text: str, path: Path) -> dict[str, Any]:
     """Raises `Refusal` (`config-invalid`) for what is no TOML."""
     try:
-        return tomllib.loads(text)
+        return dotted.read(text)
     except (ValueError, RecursionError) as error:  # ValueError also for a number of too many digits
         raise broken(path, str(error)) from None
 

@@ -1,4 +1,4 @@
-"""Keys of many parts in a TOML text, found before it is parsed: reading one takes time in the square of its parts.
+"""TOML of others, read: keys of many parts are found before, since parsing one takes time in the square of its parts.
 
 `a.b.c = 1` has three parts; 256 KiB of nothing but dots would hold up a node for a quarter of an hour. Nothing else
 in a policy has a dot outside of texts, but for a number.
@@ -7,7 +7,8 @@ Source: docs/policy.md, "Rules"; TOML 1.0, "Keys" and "String".
 """
 
 import re
-from typing import Final
+import tomllib
+from typing import Any, Final
 
 from pyrsia.units import Limit
 
@@ -24,6 +25,23 @@ _TEXT: Final = re.compile(
     r"|\#[^\n]*+",
     re.DOTALL,
 )
+
+
+class TooManyParts(ValueError):
+    """A text that is not parsed because of a key in it; says on which line."""
+
+
+def read(text: str) -> dict[str, Any]:
+    """What the TOML text says. Whatever somebody else may have written is read by this.
+
+    Raises:
+        TooManyParts: it has a key that takes too long to read.
+        ValueError: it is no TOML, or holds a number or a date that Python reads none of.
+        RecursionError: its values are nested without end.
+    """
+    if line := line_of(text):
+        raise TooManyParts(f"line {line}: it has more than {MAX_DOTS.value} dots outside of texts")
+    return tomllib.loads(text)
 
 
 def line_of(text: str) -> int:

@@ -252,15 +252,13 @@ def parse(raw: bytes, where: str) -> Policy:
         raise _invalid(where, f"it has {len(raw)} bytes, {MAX_POLICY_BYTES.value} are the most")
     try:
         text = raw.decode()
-        if line := dotted.line_of(text):
-            raise _invalid(
-                where, f"line {line}: it has more than {dotted.MAX_DOTS.value} dots outside of texts"
-            )
-        document = tomllib.loads(text)
+        document = dotted.read(text)
     except UnicodeDecodeError:
         raise _invalid(where, "it is not UTF-8 text") from None
     except RecursionError:
         raise _invalid(where, "its values are nested too deeply") from None
+    except dotted.TooManyParts as error:
+        raise _invalid(where, str(error)) from None
     except tomllib.TOMLDecodeError as error:
         raise _invalid(where, wording.of_syntax(str(error)[:200])) from None
     except ValueError:  # Python reads no number with thousands of digits, and no date of year 0

@@ -17,7 +17,7 @@ import msgspec
 
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.knowledge.known import Advisory, Known, Licence, Sbom
-from pyrsia.policy import lines, wording
+from pyrsia.policy import dotted, lines, wording
 from pyrsia.policy.evaluate import decide
 from pyrsia.policy.facts import NETWORK, Agreeing, Decision, Facts
 from pyrsia.policy.rules import KEYS, Policy
@@ -237,10 +237,14 @@ def _is_json(path: Path) -> bool:
 
 def _document(text: str, path: Path) -> Any:
     try:
-        return json.loads(text) if _is_json(path) else tomllib.loads(text)
+        return json.loads(text) if _is_json(path) else dotted.read(text)
     except RecursionError:
         raise _invalid(path, "its values are nested too deeply") from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:  # both name the line
+    except (
+        dotted.TooManyParts,
+        tomllib.TOMLDecodeError,
+        json.JSONDecodeError,
+    ) as error:  # they name the line
         raise _invalid(path, str(error)[:200]) from None
     except ValueError:
         raise _invalid(path, "it holds a number or a date that nobody can read") from None

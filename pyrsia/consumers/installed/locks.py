@@ -9,7 +9,6 @@ Source: pip's "Hash-checking mode"; uv's lock file; PEP 751; Conan 2, "Lockfiles
 
 import json
 import re
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +71,7 @@ def check(path: Path, prover: Prover, source: Source, *, tick: Tick) -> list[Row
         if path.name == "conan.lock":
             return list(_conan(json.loads(told), prover, source, tick))
         rows = list(
-            _toml(_read(told), path) if path.suffix in (".lock", ".toml") else _requirements(told, path)
+            _toml(dotted.read(told), path) if path.suffix in (".lock", ".toml") else _requirements(told, path)
         )
     except (ValueError, RecursionError, Malformed) as error:
         raise Refusal("bad-request", what=f"{path} is no lock that is known here: {str(error)[:200]}", who="the file",
@@ -167,13 +166,6 @@ def _required(line: str) -> Locked:
         raise Malformed(f"{first[:80]!r}: {error}") from None
     pins = [one.version for one in wanted.specifier if one.operator in ("==", "===")]
     return Locked(wanted.name, pins[0] if len(pins) == 1 else "", tuple(_HASH.findall(line)))
-
-
-def _read(text: str) -> dict[str, Any]:
-    """A key of many parts takes time in the square of them, so none is read."""
-    if line := dotted.line_of(text):
-        raise Malformed(f"line {line} has more than {dotted.MAX_DOTS.value} dots outside of texts")
-    return tomllib.loads(text)
 
 
 def _toml(found: dict[str, Any], path: Path) -> Iterator[Locked]:

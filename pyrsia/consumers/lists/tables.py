@@ -1,7 +1,6 @@
 """Locks of Python's tools in TOML: a table for each package, and the lines on which they begin."""
 
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +36,10 @@ def document(path: Path, text: str, again: str) -> dict[str, Any]:
     Raises:
         Refusal: `usage`: it is no TOML.
     """
-    if line := dotted.line_of(text):
-        what = f"line {line}: it has more than {dotted.MAX_DOTS.value} dots outside of texts"
-        raise no(path, what, again)
     try:
-        return tomllib.loads(text)
+        return dotted.read(text)
+    except dotted.TooManyParts as error:
+        raise no(path, str(error), again) from None
     except (ValueError, RecursionError) as error:  # also a number that is too long for Python
         raise no(path, f"it is no TOML: {error}", again) from None
 

@@ -272,6 +272,20 @@ def test_what_the_client_could_not_read_either_is_refused_and_stays(home, name, 
     assert not list((home / "state").rglob("*.json"))
 
 
+@pytest.mark.parametrize("name", ["uv", "podman", "containerd"])
+@pytest.mark.parametrize(
+    "key", ["a." * 100_000 + "a = 1", "['a'" + ".'a'" * 100_000 + "]"], ids=["key", "heading"]
+)
+def test_a_key_of_many_parts_is_refused_before_it_is_read(home, name, key):
+    """A project's own file is a stranger's, and reading such a key takes time in the square of its parts."""
+    path = write(home, name, f"# mine\n{key}\n")
+    before = tree(home)
+    with pytest.raises(Refusal, match="line 2: it has more than 32 dots outside of texts") as caught:
+        applying.apply(kind(name), place(home), Want(NODE))
+    assert (caught.value.code, str(path) in caught.value.what) == ("config-invalid", True)
+    assert tree(home) == before
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_pipe_or_a_folder_in_a_files_place_is_refused_and_not_opened(home, name):
     path = write(home, name, b"")

@@ -38,6 +38,14 @@ def test_a_key_of_thousands_of_parts_is_refused_before_it_is_parsed(text, monkey
     assert f"line {1 + text.count(chr(10))}:" in caught.value.what
 
 
+def test_what_is_read_is_what_the_standard_library_reads_and_its_errors_are_that_ones():
+    assert dotted.read("a.b = 1\n[c]\nd = 1.5") == {"a": {"b": 1}, "c": {"d": 1.5}}
+    with pytest.raises(tomllib.TOMLDecodeError, match="line 2"):
+        dotted.read("a = 1\n[b\n")
+    with pytest.raises(dotted.TooManyParts, match="line 2"):
+        dotted.read("a = 1\n" + "b." * 40 + "b = 1")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -157,6 +157,8 @@ def test_cases_may_be_json_and_rules_those_of_the_node(pyrsia, written, node, ju
         ("[[case]\n", "line 1"),
         ("x = " + "[" * 90_000, "nested too deeply"),
         ("#" * (1 << 20) + "#", "it has more than"),
+        ("[[case]]\n" + "a." * 200_000 + "a = 1", "line 2: it has more than 32 dots outside of texts"),
+        ("[[case]]\nfacts = {" + "'a' . " * 99_999 + "a = 1}", "line 2: it has more than 32 dots"),
     ],
 )  # fmt: skip
 def test_a_typo_in_a_case_is_a_mistake_with_its_line_and_tests_nothing(pyrsia, written, text, told):
