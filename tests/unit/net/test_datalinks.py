@@ -164,7 +164,7 @@ async def test_who_can_only_dial_out_is_dialled_by_again_when_its_line_was_forgo
 
 async def test_a_control_link_that_breaks_for_a_moment_costs_no_line(sites, tmp_path, monkeypatch):
     monkeypatch.setattr(datalinks, "SWEEP_S", 0.02)
-    monkeypatch.setattr(datalinks, "UNLINKED_S", 0.2)
+    monkeypatch.setattr(datalinks, "UNLINKED_S", 60.0)  # a moment, however long this process stands still
     a, _, c = sites
     plain(a, c)
     a.put(tmp_path / "a", DATA)
@@ -182,6 +182,7 @@ async def test_a_control_link_that_breaks_for_a_moment_costs_no_line(sites, tmp_
         away.clear()
         assert await fetched(c, MANIFEST, [a]) == DATA
         assert line.alive
+        monkeypatch.setattr(datalinks, "UNLINKED_S", 0.05)
         away.add(c.id)
         await until(lambda: not line.alive)
         nursery.cancel_scope.cancel()

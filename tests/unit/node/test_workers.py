@@ -75,8 +75,7 @@ async def test_workers_serve_files_are_replaced_when_killed_and_end_when_told(tm
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/")).content == (tmp_path / "blobs" / "ab").read_bytes()
         os.kill(first[0], signal.SIGKILL)
-        await until(lambda: workers.ready == 1)
-        await until(lambda: workers.ready == 2)
+        await until(lambda: first[0] not in workers.pids and workers.ready == 2)
         assert len(set(first) & set(workers.pids)) == 1
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             for _ in range(4):

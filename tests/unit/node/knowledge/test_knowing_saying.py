@@ -24,6 +24,7 @@ from pyrsia.store.rocks import Batch
 from pyrsia.units import MEMPOOL_AUTHOR_ENTRIES
 from pyrsia.wire.text import b32
 from tests.reference.ledger import START, blob
+from tests.reference.parts import until
 from tests.reference.words import Words
 
 IDNA = "pkg:pypi/idna"
@@ -447,10 +448,11 @@ async def given_up(desk, *facts):
 
     async def submit(raws):
         held.extend(raws)
+        client.cancel()
         await trio.sleep_forever()
 
     desk.saying = desk.born(submit)
-    with trio.move_on_after(0.05):
+    with trio.CancelScope() as client:
         await desk.say(*facts)
     desk.saying = desk.born(desk.submit)
     return held
@@ -583,8 +585,10 @@ async def test_a_withdrawn_record_ends_all_that_was_said_of_it_whatever_its_date
 
 async def test_an_order_that_is_given_up_lets_the_next_one_through(desk):
     desk.hold = trio.Event()
-    with trio.move_on_after(0.05):
-        await desk.say(licence())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.say, licence())
+        await until(lambda: desk.sent)
+        nursery.cancel_scope.cancel()
     desk.hold = None
     assert await desk.words_of(licence()) == ["same"]  # what went out for the first is offered again
     assert len(desk.facts()) == 1

@@ -77,6 +77,10 @@ async def test_a_message_that_a_full_disk_did_not_take_has_no_receipt_until_it_c
         assert await made.bob.letters() == [("ann", "once")]
 
 
+def given_up(node):
+    return sum(row.text == "given up" for row in node.desk.sent().messages)
+
+
 async def test_what_the_disk_did_not_take_and_what_nobody_waits_for_takes_no_place_for_ever(monkeypatch):
     monkeypatch.setattr(outbox, "MAX_WAITING", Limit(3, "few"))
     async with town(None, "ann", "bob") as made:
@@ -102,9 +106,11 @@ async def test_what_the_disk_did_not_take_and_what_nobody_waits_for_takes_no_pla
             raise Unavailable("the link broke")
 
         made.ann.links.request = silent
-        for _ in range(5):
-            with trio.move_on_after(0.02):
-                await made.ann.desk.send(order("bob", "given up"))
+        for turn in range(1, 6):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(made.ann.desk.send, order("bob", "given up"))
+                await until(lambda turn=turn: given_up(made.ann) == turn)
+                nursery.cancel_scope.cancel()
         gone.set()
         await until(lambda: not made.ann.mail._sending._lines)
         made.ann.links.request = real

@@ -469,41 +469,30 @@ async def test_a_full_disk_is_a_notice_what_is_here_stays_and_the_cache_gives_wa
         await ground.blobs.put_bytes(b"new")
 
 
-def test_a_node_that_runs_looks_at_its_disk_by_itself_and_gets_over_it(tmp_path, story):
-    async def main():
-        ground = Ground(tmp_path, story)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ground.storing.run)
-            ground.free = 900
-            await trio.sleep(30)
-            full = ground.storing.notice
-            ground.free = 1 << 40
-            await trio.sleep(90)
-            nursery.cancel_scope.cancel()
-        return full, ground.storing.notice, ground.storing.swept
-
-    full, then, _ = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01))
-    assert "storage: full" in full
-    assert then == ""
+async def test_a_node_that_runs_looks_at_its_disk_by_itself_and_gets_over_it(ground, autojump_clock):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ground.storing.run)
+        ground.free = 900
+        await trio.sleep(30)
+        assert "storage: full" in ground.storing.notice
+        ground.free = 1 << 40
+        await trio.sleep(90)
+        assert ground.storing.notice == ""
+        nursery.cancel_scope.cancel()
 
 
-def test_a_disk_that_says_no_ends_no_task(tmp_path, story):
-    async def main():
-        ground = Ground(tmp_path, story)
+async def test_a_disk_that_says_no_ends_no_task(ground, autojump_clock):
+    def broken(_):
+        raise OSError(5, "EIO")
 
-        def broken(_):
-            raise OSError(5, "EIO")
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ground.storing.run)
-            ground.blobs.space._free = broken
-            await trio.sleep(100)
-            ground.blobs.space._free = lambda _: 1 << 40
-            await trio.sleep(250)
-            nursery.cancel_scope.cancel()
-        return ground.storing.swept
-
-    assert trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.01)) is not None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ground.storing.run)
+        ground.blobs.space._free = broken
+        await trio.sleep(100)
+        ground.blobs.space._free = lambda _: 1 << 40
+        await trio.sleep(250)
+        assert ground.storing.swept is not None
+        nursery.cancel_scope.cancel()
 
 
 async def test_what_outlived_a_database_is_counted_as_pinned(tmp_path, ground):
