@@ -193,6 +193,14 @@ def test_where_namespaces_are_refused_the_demo_is_confined_and_says_so(tmp_path)
     assert "For stronger isolation:" in done.stdout
 
 
+def is_node(process: psutil.Process) -> bool:
+    """What makes pip's environment beside the nodes comes and goes."""
+    try:
+        return "pyrsia.demo.node" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.processes
 def test_nodes_die_with_the_demo_even_when_it_is_killed():
     folder = Path(tempfile.mkdtemp(prefix="t-"))
@@ -206,7 +214,7 @@ def test_nodes_die_with_the_demo_even_when_it_is_killed():
         assert demo.stdout is not None
         line = next(line for line in demo.stdout if "follower  fern" in line)
         children = psutil.Process(demo.pid).children(recursive=True)
-        nodes = [child for child in children if "pyrsia.demo.node" in child.cmdline()]
+        nodes = [child for child in children if is_node(child)]
         demo.send_signal(signal.SIGKILL)
         demo.wait()
         gone, alive = psutil.wait_procs(nodes, timeout=10)
