@@ -102,6 +102,20 @@ def leaves_at(log: Log, wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Of a fact: whose it is, where it stands, from when on, and what it ends then."""
+
+    whose: tuple[str, str]
+    leaf: int
+    valid_from: int
+    supersedes: str
+
+    @classmethod
+    def of(cls, one: Said) -> "Place":
+        return cls((one.author, one.kind), one.leaf, one.body["valid_from"], one.supersedes)
+
+
 @dataclass(slots=True)
 class Held:
     """What is known of one index key.
@@ -112,9 +126,9 @@ class Held:
         facts: those that were neither replaced nor taken back, by id, in log order.
         bytes: of the leaves behind `facts`.
         counts: of `facts`, by author and kind.
-        left: what there was no room for, as ids and leaves, as much again: it comes in when there is.
+        left: what there was no room for, by id, as much again: it comes in when there is.
         lost: authors and kinds of which there was more still.
-        back: ids of facts that stand again, since what replaced them was taken back to before it came.
+        back: facts that stand again, since what replaced them was taken back to before it came: whose, and the id.
     """
 
     key: bytes
@@ -125,9 +139,9 @@ class Held:
     facts: dict[str, Said] = field(default_factory=dict)
     bytes: int = 0
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    left: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    left: dict[tuple[str, str], dict[str, Place]] = field(default_factory=dict)
     lost: set[tuple[str, str]] = field(default_factory=set)
-    back: list[str] = field(default_factory=list)
+    back: list[tuple[tuple[str, str], str]] = field(default_factory=list)
     changes: int = 0
 
     @property
@@ -149,17 +163,7 @@ class Held:
             return
         self.changes += 1
         if one.body["valid_from"] <= now_ms:
-            ended: str = one.supersedes
-            while ended:  # and what that one was to end
-                before = self.facts.pop(ended, None)
-                if before is None:
-                    self.left.get((one.author, one.kind), {}).pop(ended, None)
-                    break
-                self.counts[before.author, before.kind] -= 1
-                if one.is_withdrawal and one.body["valid_from"] < before.body["valid_from"]:
-                    self.back.append(before.supersedes)  # it never came, and ends nothing
-                    break
-                ended = before.supersedes
+            self._end(one)
             if one.is_withdrawal:
                 return
         whose, room = (one.author, one.kind), _room(one.kind)
@@ -168,17 +172,50 @@ class Held:
             if len(left) >= room:
                 self.lost.add(whose)
             else:
-                left[one.id] = one.leaf
+                left[one.id] = Place.of(one)
             return
         self.facts[one.id] = one
         self.counts[whose] += 1
         self.bytes += size
 
+    def place(self, name: str) -> Place | None:
+        """Of the fact with this id, if it is kept or was left out."""
+        found = self.facts.get(name)
+        if found is not None:
+            return Place.of(found)
+        return next((left[name] for left in self.left.values() if name in left), None)
+
+    def _end(self, one: Said) -> None:
+        """Leave out what `one` ends by having come, and what that was to end, and so on."""
+        before = self._drop(one.supersedes)
+        if before is None:
+            return
+        if one.is_withdrawal and one.body["valid_from"] < before.valid_from:
+            self.back.append((before.whose, before.supersedes))  # it never came, and ends nothing
+            return
+        while before is not None:
+            before = self._drop(before.supersedes)
+
+    def _drop(self, name: str) -> Place | None:
+        found = self.place(name) if name else None
+        if found is None:
+            return None
+        if self.facts.pop(name, None) is not None:
+            self.counts[found.whose] -= 1
+        else:
+            del self.left[found.whose][name]
+        return found
+
+    def give_up_the_rest(self) -> None:
+        """More came back than one question reads: whoever announces so much is named as one whose words are missing."""
+        self.lost.update(whose for whose, _ in self.back)
+        self.back.clear()
+
     def returning(self) -> Iterator[int]:
         """Leaves of what was left out and has room now; each is to be added before the next is asked for."""
         for whose, left in self.left.items():
             while left and self.counts[whose] < _room(whose[1]):
-                yield left.pop(next(iter(left)))
+                yield left.pop(next(iter(left))).leaf
 
 
 def _room(kind: str) -> int:
@@ -247,11 +284,23 @@ class Reading:
     def _more(self, held: Held) -> bool:
         return held.rows < held.count and held.next < self._log.size
 
-    def _leaves(self, held: Held) -> list[int]:
-        """Where those stand that came back."""
-        ids, held.back = held.back, []
-        found = [self._log.leaf_of(bytes.fromhex(one)) for one in ids if one and one not in held.facts]
-        return [leaf for leaf in found if leaf is not None]
+    def _coming_back(self, held: Held, now_ms: int) -> Iterator[int]:
+        """Leaves of what stands again; each is to be added before the next is asked for.
+
+        One that is still to come ends nothing yet: what it was to end stands again as well.
+        """
+        for _ in range(AT_ONCE.value):
+            if not held.back:
+                return
+            whose, one = held.back.pop()
+            leaf = self._log.leaf_of(bytes.fromhex(one)) if one and held.place(one) is None else None
+            if leaf is None:
+                continue
+            yield leaf
+            found = held.place(one)
+            if found is not None and found.valid_from > now_ms:
+                held.back.append((whose, found.supersedes))
+        held.give_up_the_rest()
 
     def _read(self, held: Held, most: int) -> int:
         """Read the next `most` rows of a history; how many there were, at least 1."""
@@ -261,7 +310,7 @@ class Reading:
             told = fact(leaf, raw)
             if told is not None:
                 held.add(told, len(raw), now_ms)
-        for leaf in chain(self._leaves(held), held.returning()):
+        for leaf in chain(self._coming_back(held, now_ms), held.returning()):
             again = self._log.entry(leaf)
             told = None if again is None else fact(leaf, again)
             if told is not None and again is not None:
