@@ -1,20 +1,9 @@
 """What the tests of a running node's parts share: an archive fed by the real ledger, and waiting with a bound."""
 
-import trio
-
 from pyrsia.keys import KeyRing
 from pyrsia.node.log.archive import Archive
 from pyrsia.store.rocks import Database
 from tests.reference.ledger import World, key
-
-
-async def until(true, bound_s=5.0):
-    """Return once `true()`; a test that waits longer has failed."""
-    pause_s = 0.001
-    with trio.fail_after(bound_s):
-        while not true():
-            await trio.sleep(pause_s)
-            pause_s = min(2 * pause_s, 0.05)
 
 
 def ring(number):

@@ -11,6 +11,7 @@ from pyrsia.consensus import catchup
 from pyrsia.consensus.effects import Deliver
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.node.consensus.agreement import Agreement, Hands
+from tests.reference.waiting import bounded, until
 from tests.sim import toy
 from tests.sim.plan import TIMING
 from tests.sim.world import CHAIN_ID, ORIGIN, fake_sign, fake_verify
@@ -92,7 +93,7 @@ def test_four_shells_agree_change_their_keys_and_go_on() -> None:
         peers = [Peer(number, 4) for number in range(4)]
         for peer in peers:
             peer.others = {other.node: other for other in peers if other is not peer}
-        with trio.fail_after(60):
+        with bounded(60):
             async with trio.open_nursery() as nursery:
                 for peer in peers:
                     peer.nursery = nursery
@@ -100,8 +101,7 @@ def test_four_shells_agree_change_their_keys_and_go_on() -> None:
                 for entry in entries:
                     for peer in peers:
                         peer.submit(entry)
-                    while not all(entry in peer.app.done for peer in peers):
-                        await trio.sleep(0.01)
+                    await until(lambda entry=entry: all(entry in peer.app.done for peer in peers), 60)
                 nursery.cancel_scope.cancel()
         return peers
 

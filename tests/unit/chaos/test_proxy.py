@@ -7,6 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.chaos.proxy import Proxy
+from tests.reference.waiting import bounded
 
 
 @contextlib.asynccontextmanager
@@ -33,7 +34,7 @@ async def ask(proxy, data, stream=None):
         async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
             return await ask(proxy, data, stream)
     back = b""
-    with trio.fail_after(20):
+    with bounded():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stream.send_all, data)
             while len(back) < len(data):
@@ -105,7 +106,7 @@ async def test_what_is_held_waits_and_then_goes_on():
             await stream.receive_some()
         assert silence.cancelled_caught
         proxy.mend()
-        with trio.fail_after(5):
+        with bounded():
             assert await stream.receive_some() == b"held"
 
 

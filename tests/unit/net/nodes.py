@@ -1,19 +1,11 @@
 """Nodes, strangers and waiting, shared by the tests of links and chunks."""
 
-import trio
-
 from pyrsia import keys
 from pyrsia.net.links import Links
 from pyrsia.units import NodeId
+from tests.reference.waiting import until
 
 CHAIN = b"c" * 32
-
-
-async def until(condition, bound_s=15):
-    """Wait for a condition on the loop's own time, with a bound."""
-    with trio.fail_after(bound_s):
-        while not condition():
-            await trio.sleep(0.002)
 
 
 def pairs_by_id(count):

@@ -9,18 +9,13 @@ from pyrsia.errors import Refusal
 from pyrsia.net import beacon
 from pyrsia.net.beacon import HEARD_OF_ONE, Cable, on_cable, parsed
 from pyrsia.wire.beacons import MAX_BEACON_BYTES
+from tests.reference.waiting import bounded, until
 
 
 def free_port():
     with plain.socket(plain.AF_INET, plain.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
-
-
-async def until(condition):
-    with trio.fail_after(15):
-        while not condition():
-            await trio.sleep(0.005)
 
 
 async def test_what_one_says_all_on_the_cable_hear():
@@ -58,7 +53,7 @@ async def test_a_flood_and_what_is_too_long_are_dropped():
             sock.setsockopt(plain.SOL_SOCKET, plain.SO_BROADCAST, 1)
             where = ("127.255.255.255", port)
             await until(lambda: trio.lowlevel.current_statistics().tasks_living > 3)
-            with trio.fail_after(15):
+            with bounded():
                 while cable.dropped < 20:
                     await sock.sendto(b"x" * (MAX_BEACON_BYTES + 1), where)
                     await sock.sendto(b"y", where)

@@ -7,6 +7,7 @@ import trio
 
 from pyrsia.net import bootstrap
 from pyrsia.net.bootstrap import MAX_ANSWER_BYTES, fetch
+from tests.reference.waiting import bounded
 
 
 async def asked(answer, *, path="/api/v1/mesh/records"):
@@ -27,7 +28,7 @@ async def asked(answer, *, path="/api/v1/mesh/records"):
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(trio.serve_tcp, serve, 0)
         port = listeners[0].socket.getsockname()[1]
-        with trio.fail_after(20):
+        with bounded():
             found = await fetch(f"http://127.0.0.1:{port}/")
         nursery.cancel_scope.cancel()
     assert lines == [f"GET {path} HTTP/1.1"]
@@ -75,7 +76,7 @@ async def test_a_server_that_says_one_byte_now_and_then_is_left(monkeypatch):
 
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(trio.serve_tcp, trickle, 0)
-        with trio.fail_after(20):
+        with bounded():
             assert await fetch(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}") == []
         nursery.cancel_scope.cancel()
 

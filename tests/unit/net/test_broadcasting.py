@@ -16,15 +16,10 @@ from pyrsia.net.links import Links
 from pyrsia.net.zsock import ZSock
 from pyrsia.units import BROADCAST_FRAME_BYTES, NodeId
 from pyrsia.wire import gossip
+from tests.reference.waiting import bounded, until
 
 ANY = "tcp://127.0.0.1:*"
 PAIRS = sorted((keys.KeyPair(bytes([i + 1]) * 32) for i in range(4)), key=lambda pair: pair.public)
-
-
-async def until(condition, bound_s=15):
-    with trio.fail_after(bound_s):
-        while not condition():
-            await trio.sleep(0.002)
 
 
 class Caster:
@@ -67,7 +62,7 @@ async def casters(count, *, linked=True):
 async def published_until(node, condition):
     """A subscription takes a moment, and what is published before it is lost."""
     number = 0
-    with trio.fail_after(15):
+    with bounded():
         while not condition():
             number += 1
             assert node.air.publish("news/", b"number %d" % number)

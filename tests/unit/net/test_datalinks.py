@@ -22,8 +22,10 @@ from pyrsia.wire.chunks import Message, Type
 from tests.chaos.proxy import Proxy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nodes import join, pairs_by_id, until
+from nodes import join, pairs_by_id
 from test_data import DATA, MANIFEST, Sink, Site, answer, fetched, raw_client, start
+
+from tests.reference.waiting import bounded, until
 
 assert importlib.util.find_spec("nodes")
 
@@ -49,7 +51,7 @@ def keys_of(site):
 
 async def brought(site, manifest, source):
     """A file as the shelf brings it: its manifest, then its chunks."""
-    with trio.fail_after(15):
+    with bounded():
         found = await site.plane.manifest(manifest.id, [source.id])
     return await fetched(site, found, [source])
 
@@ -220,7 +222,7 @@ async def test_a_manifest_that_nobody_fetches_for_keeps_no_line_busy(sites, tmp_
     async with trio.open_nursery() as nursery:
         await start(nursery, *sites)
         for manifest in manifests:
-            with trio.fail_after(10):
+            with bounded():
                 assert await c.plane.manifest(manifest.id, [a.id]) == manifest
         line = await c.plane.lines.line(a.id)
         await until(lambda: not line.busy)
@@ -284,7 +286,7 @@ async def test_a_first_chunk_that_is_wrong_is_the_senders_fault_and_not_written(
     b.put(tmp_path / "b", SMALL[:-1] + b"?", manifest=manifest)
     async with trio.open_nursery() as nursery:
         await start(nursery, *sites)
-        with trio.fail_after(10):
+        with bounded():
             found = await c.plane.manifest(manifest.id, [b.id])
         assert await fetched(c, found, [b, a]) == SMALL
         nursery.cancel_scope.cancel()
@@ -335,7 +337,7 @@ async def test_the_line_that_was_idle_longest_makes_room_and_one_in_use_does_not
             except Unavailable as error:
                 refused.append(str(error))
 
-        with trio.fail_after(20):
+        with bounded():
             await c.plane.fetch(MANIFEST, [b.id], write)
         await until(lambda: refused)
         nursery.cancel_scope.cancel()
@@ -399,7 +401,7 @@ async def test_a_line_that_breaks_in_the_middle_is_made_anew_and_nothing_is_aske
                 lines.append(c.plane.lines._dialled[a.id])
                 lines[0].scope.cancel()
 
-        with trio.fail_after(20):
+        with bounded():
             await c.plane.fetch(MANIFEST, [a.id], write)
         lines.append(await c.plane.lines.line(a.id))
         nursery.cancel_scope.cancel()
@@ -420,7 +422,7 @@ async def test_a_file_that_is_evicted_while_it_is_given_is_given_to_its_end(site
 
     async with trio.open_nursery() as nursery:
         await start(nursery, *sites)
-        with trio.fail_after(20):
+        with bounded():
             await c.plane.fetch(MANIFEST, [a.id], write)
         nursery.cancel_scope.cancel()
 
@@ -473,7 +475,7 @@ async def test_a_connection_that_is_reset_in_the_middle_is_made_anew(sites, tmp_
                 proxy.cut()
                 proxy.mend()
 
-        with trio.fail_after(20):
+        with bounded():
             await c.plane.fetch(MANIFEST, [a.id], write)
         nursery.cancel_scope.cancel()
 
@@ -514,7 +516,7 @@ async def test_who_reads_a_byte_a_second_is_owed_no_more_than_its_queue_and_dela
             await trio.sleep(0.01)
         assert a.plane._server._uploads._peers[c.id].queued_items <= 4 * LINE_CHUNKS
         assert await fetched(b, MANIFEST, [a]) == DATA
-        await until(lambda: a.links.counted["data-asker-gone"] == 1, 20)
+        await until(lambda: a.links.counted["data-asker-gone"] == 1)
         assert not a.plane._server.serves(line.key)
         nursery.cancel_scope.cancel()
 

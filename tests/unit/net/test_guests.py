@@ -17,9 +17,10 @@ from pyrsia.net.requests import GUEST_BURST, GUEST_REQUESTS
 from pyrsia.units import MAX_REQUESTS_PER_PEER, Limit, NodeId
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Greeting
+from tests.reference.waiting import until
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nodes import CHAIN, Node, join, pairs_by_id, until
+from nodes import CHAIN, Node, join, pairs_by_id
 
 assert importlib.util.find_spec("nodes")
 

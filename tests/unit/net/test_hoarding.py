@@ -15,9 +15,11 @@ from pyrsia.net import datalinks, hoarding
 from pyrsia.units import Limit
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nodes import pairs_by_id, until
+from nodes import pairs_by_id
 from test_data import DATA, MANIFEST, Site, fetched, start
 from test_datalinks import plain
+
+from tests.reference.waiting import until
 
 assert importlib.util.find_spec("nodes")
 

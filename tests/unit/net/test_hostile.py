@@ -10,15 +10,17 @@ import trio
 import zmq
 
 from pyrsia.errors import Malformed
+from pyrsia.net import sockets
 from pyrsia.net.curve import curve_keys, curve_public
 from pyrsia.net.sockets import MOST_FRAMES
 from pyrsia.net.zsock import ZSock
-from pyrsia.units import BAN_S, LINK_DEAD_S, LINK_FAULTS, MAX_PART_BYTES
+from pyrsia.units import BAN_S, LINK_DEAD_S, LINK_FAULTS, MAX_PART_BYTES, Limit
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Frame, Greeting, Type
+from tests.reference.waiting import bounded, until
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nodes import CHAIN, Node, join, pairs_by_id, until
+from nodes import CHAIN, Node, join, pairs_by_id
 
 assert importlib.util.find_spec("nodes")
 
@@ -50,7 +52,7 @@ class Town:
         """The honest link carries messages and answers, and was never lost."""
         self.checks += 1
         word = b"check %d" % self.checks
-        with trio.fail_after(10):
+        with bounded():
             assert await self.bob.links.request(self.ann.id, 1, word, 10) == word
             assert self.ann.links.send(self.bob.id, 9, word)
             await until(lambda: (self.ann.id, 9, word) in self.bob.got)
@@ -117,7 +119,7 @@ class Villain:
         for message in messages:
             self.seq = self.seq + 1 if seq is None else seq
             numbered.append(frames.with_seq(self.seq, message))
-        with trio.fail_after(10):
+        with bounded():
             await self.sock.send(numbered)
 
     async def greet(self):
@@ -127,7 +129,7 @@ class Villain:
 
     async def heard(self, kind):
         """The next frame of this type."""
-        with trio.fail_after(10):
+        with bounded():
             while True:
                 for part in await self.sock.recv():
                     frame = frames.decode(frames.split_seq(part.bytes)[1])
@@ -135,7 +137,7 @@ class Villain:
                         return frame
 
     async def is_cut_off(self):
-        with trio.fail_after(15):
+        with bounded():
             await self.monitor.recv()
 
 
@@ -153,20 +155,21 @@ ZMTP_NULL = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + bytes(32)
 @pytest.mark.parametrize(
     "noise", [b"GET / HTTP/1.1\r\n\r\n" * 50, bytes(5_000), b"\xff" * 5_000, ZMTP_NULL * 3, b""]
 )
-async def test_garbage_on_the_ports_is_cut_off(noise):
-    async with town() as here:
-        for endpoint in (here.ann.links.control_endpoint, here.ann.links.data_endpoint):
-            stream = await trio.open_tcp_stream(*where(endpoint))
+async def test_garbage_on_the_ports_is_cut_off(noise, monkeypatch):
+    async def is_cut_off(endpoint):
+        async with await trio.open_tcp_stream(*where(endpoint)) as stream:
             with contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(noise)
-            await here.goes_on()
-            with (
-                trio.fail_after(15),
-                contextlib.suppress(trio.BrokenResourceError),
-            ):  # HANDSHAKE_IVL ends silence
-                while await stream.receive_some():
+                await here.goes_on()
+                while await stream.receive_some():  # HANDSHAKE_IVL ends silence
                     pass
-            await stream.aclose()
+
+    monkeypatch.setattr(sockets, "DIAL_WAIT_S", Limit(2, "a test waits for it"))
+    async with town() as here:
+        with bounded():
+            async with trio.open_nursery() as nursery:
+                for endpoint in (here.ann.links.control_endpoint, here.ann.links.data_endpoint):
+                    nursery.start_soon(is_cut_off, endpoint)
         assert [peer.node for peer in here.ann.links.peers()] == [here.bob.id]
 
 
@@ -247,7 +250,7 @@ async def test_a_welcome_of_another_connection_makes_no_link():
         server = ZSock(server)
         here.socks.append(server)
         here.ann.links.dial([(EVE.public, endpoint)])
-        with trio.fail_after(10):
+        with bounded():
             route, first = await server.recv()
         hello = frames.decode(frames.split_seq(first.bytes)[1])
         asked, _ = frames.decode_greeting(hello.body)

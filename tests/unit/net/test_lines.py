@@ -17,9 +17,11 @@ from pyrsia.transfer.buckets import Flow
 from pyrsia.units import Limit
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nodes import Node, pairs_by_id, until
+from nodes import Node, pairs_by_id
 from test_data import DATA, MANIFEST, Sink, Site, fetched, start
 from test_datalinks import through_a_proxy
+
+from tests.reference.waiting import until
 
 assert importlib.util.find_spec("nodes")
 

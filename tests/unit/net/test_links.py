@@ -11,9 +11,10 @@ import trio.testing
 from pyrsia.errors import Refusal, Unavailable
 from pyrsia.net.links import Busy
 from pyrsia.units import MAX_REQUESTS_PER_PEER
+from tests.reference.waiting import until
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nodes import Node, join, pairs_by_id, until
+from nodes import Node, join, pairs_by_id
 
 assert importlib.util.find_spec("nodes")
 

@@ -14,7 +14,7 @@ from pyrsia.keys import KeyPair
 from pyrsia.net import names
 from pyrsia.net.names import MAX_DNS_RECORDS, RESOLVERS, Names, of_srv, of_txt, resolve
 from pyrsia.wire.text import b32
-from tests.reference.parts import until
+from tests.reference.waiting import bounded, until
 
 NODE = KeyPair(bytes(32)).public
 ID = b32(NODE)
@@ -55,7 +55,7 @@ async def looked_up(rows, name="mesh.example", garbage=b""):
         port = await nursery.start(server.run)
         resolver = dns.asyncresolver.Resolver(configure=False)
         resolver.nameservers, resolver.port = ["127.0.0.1"], port
-        with trio.fail_after(20):
+        with bounded():
             found = await Names(resolver).look_up(name)
         nursery.cancel_scope.cancel()
     return found, server.asked
@@ -82,7 +82,7 @@ async def test_a_name_with_more_records_than_anybody_needs_is_read_to_a_bound():
 
 
 async def test_nothing_garbage_and_no_name_give_nobody(monkeypatch):
-    monkeypatch.setattr(names, "DNS_WAIT_S", names.Limit(1, "soon"))
+    monkeypatch.setattr(names, "DNS_WAIT_S", names.Limit(0.3, "soon"))
     assert (await looked_up({}))[0] == []
     assert (await looked_up({}, garbage=b"\xff" * 40))[0] == []
     for name in ("", "..", "a" * 300, "bad\0name.example"):

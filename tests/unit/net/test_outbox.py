@@ -16,6 +16,7 @@ from pyrsia.units import (
 )
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Assembler, Frame, Type
+from tests.reference.waiting import bounded
 
 STEP, MOST = MAX_PART_BYTES.value, MAX_LINK_MESSAGE_BYTES.value
 
@@ -176,7 +177,7 @@ async def test_waiting_ends_with_a_push_or_a_kick_and_not_before():
             await trio.testing.wait_all_tasks_blocked()
             assert not woken.is_set()
             wake(box)
-            with trio.fail_after(5):
+            with bounded():
                 await woken.wait()
     box = Outbox()
     box.push(b"x", ORDINARY)

@@ -16,7 +16,8 @@ from pyrsia.net.zsock import ZSock
 from pyrsia.units import BROADCAST_FRAME_BYTES, DATA_HWM, LINK_HWM, MAX_DATA_FRAME_BYTES, MAX_PEERS, Limit
 from pyrsia.wire import frames
 from pyrsia.wire.frames import Type
-from tests.unit.net.nodes import Node, pairs_by_id, until
+from tests.reference.waiting import bounded, until
+from tests.unit.net.nodes import Node, pairs_by_id
 from tests.unit.net.test_hostile import EVE, Villain, town
 
 ANN, BOB = pairs_by_id(2)
@@ -112,7 +113,7 @@ async def test_a_node_with_much_unsent_to_a_peer_that_reads_nothing_ends_all_the
         nursery.cancel_scope.deadline = trio.current_time() + 30
         async with town() as here:
             await (await Villain.at(here)).greet()
-            with trio.fail_after(10):
+            with bounded():
                 while here.ann.links.send(EVE.public, 9, bytes(60_000)):  # until its queue is full
                     await trio.lowlevel.checkpoint()
             assert here.ann.links.queued(EVE.public)
@@ -126,7 +127,7 @@ async def test_what_waits_for_a_link_goes_with_it():
     async with town() as here:
         here.ann.links.dial([(EVE.public, "tcp://127.0.0.1:9")])  # so that it stays known without a link
         villain = await (await Villain.at(here)).greet()
-        with trio.fail_after(10):
+        with bounded():
             while here.ann.links.send(EVE.public, 9, b"old" + bytes(60_000)):
                 await trio.lowlevel.checkpoint()
         villain.sock.close()

@@ -19,8 +19,10 @@ from pyrsia.units import CHUNK_BYTES
 from tests.unit.serve.talk import dial, serving
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nodes import pairs_by_id, until
+from nodes import pairs_by_id
 from test_data import Site, start
+
+from tests.reference.waiting import until
 
 assert importlib.util.find_spec("nodes")
 
@@ -115,6 +117,5 @@ async def read_all(reader, answer, scope):
         await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         async for part in stream:
             answer += part
-        while server.connections:
-            await trio.sleep(0.01)
+        await until(lambda: not server.connections)
     scope.cancel()

@@ -16,9 +16,10 @@ from pyrsia.store.rocks import Database
 from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES
+from tests.reference.waiting import until
 
 sys.path.insert(0, str(Path(__file__).parent))
-from nodes import Node, join, pairs_by_id, until
+from nodes import Node, join, pairs_by_id
 
 assert importlib.util.find_spec("nodes")
 

@@ -12,7 +12,8 @@ from pyrsia.net.links import Links
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES
 from tests.chaos.proxy import Proxy
-from tests.unit.net.nodes import CHAIN, until
+from tests.reference.waiting import until
+from tests.unit.net.nodes import CHAIN
 
 SIZE = 40 * CHUNK_BYTES.value
 

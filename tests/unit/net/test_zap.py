@@ -16,6 +16,7 @@ from pyrsia.net.curve import curve_keys, curve_public
 from pyrsia.net.zap import DOMAIN, Bans, Zap, key_of, serve_with_curve
 from pyrsia.net.zsock import ZSock
 from pyrsia.units import MAX_BANS
+from tests.reference.waiting import bounded
 
 SERVER, CLIENT = (curve_keys(bytes([i]) * 32) for i in (1, 2))
 
@@ -193,7 +194,7 @@ async def loopback(bans=None, counted=None, handler=True):
 
 
 async def first_event(monitor):
-    with trio.fail_after(10):
+    with bounded():
         event = (await monitor.recv())[0].bytes
     return int.from_bytes(event[:2], "little")
 
@@ -202,7 +203,7 @@ async def test_with_the_handler_a_key_connects_and_its_frames_carry_the_key():
     async with loopback() as (server, client, monitor):
         assert await first_event(monitor) == zmq.EVENT_HANDSHAKE_SUCCEEDED
         await client.send([b"hello"])
-        with trio.fail_after(10):
+        with bounded():
             _, frame = await server.recv()
         assert key_of(frame) == CLIENT.public
 

@@ -9,6 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from pyrsia.errors import Unavailable
 from pyrsia.net.zsock import ZSock
+from tests.reference.waiting import bounded
 
 MESSAGES = 16_000
 TASKS = 8
@@ -103,7 +104,7 @@ async def test_a_parked_receiver_is_woken_when_another_takes_the_signal_with_the
     async def receive_one():
         got.append((await left.recv())[0].bytes)
 
-    with trio.fail_after(10):
+    with bounded():
         async with trio.open_nursery() as work:
             work.start_soon(receive_one)
             await wait_all_tasks_blocked()
@@ -124,7 +125,7 @@ async def test_a_parked_sender_is_woken_when_another_takes_the_signal_after_the_
         await left.send([b"%d" % number])
         sent.append(number)
 
-    with trio.fail_after(10):
+    with bounded():
         full = 0
         while True:
             with trio.move_on_after(0.05) as scope:
@@ -157,7 +158,7 @@ async def test_closing_wakes_the_one_who_watches_and_the_parked(context):
         except Unavailable as error:
             told.append(str(error))
 
-    with trio.fail_after(10):
+    with bounded():
         async with trio.open_nursery() as work:
             for _ in range(3):
                 work.start_soon(receive)
@@ -177,7 +178,7 @@ async def test_another_watches_when_the_one_who_did_is_cancelled(context):
         with scope:
             got.append((await left.recv())[0].bytes)
 
-    with trio.fail_after(10):
+    with bounded():
         for gone in range(3):
             scopes = [trio.CancelScope() for _ in range(3)]
             async with trio.open_nursery() as work:

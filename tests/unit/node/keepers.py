@@ -245,11 +245,4 @@ class Crowd:
         return all(self.holders(data) >= set(self.owners(data, gone)) for data in blobs)
 
 
-async def until(condition, most_s=120.0):
-    """In virtual time."""
-    with trio.fail_after(most_s):
-        while not condition():
-            await trio.sleep(0.25)
-
-
-__all__ = ["Crowd", "Keeper", "PyrsiaError", "entry", "files", "until"]
+__all__ = ["Crowd", "Keeper", "PyrsiaError", "entry", "files"]

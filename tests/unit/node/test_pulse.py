@@ -4,13 +4,14 @@ import trio
 import trio.testing
 
 from pyrsia.node.pulse import Pulse
+from tests.reference.waiting import bounded
 
 
 async def test_a_beat_before_the_wait_counts():
     pulse = Pulse()
     pulse.beat()
     pulse.beat()
-    with trio.fail_after(1):
+    with bounded():
         assert await pulse.after(0) == 2
 
 

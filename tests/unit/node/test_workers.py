@@ -15,6 +15,7 @@ from pyrsia import config
 from pyrsia.node.worker import WorkerSettings
 from pyrsia.node.workers import DEATHS, SOCKET, Workers
 from pyrsia.serve.http.server import HttpLimits, Receive, Scope, Send, listen_tcp, listen_unix, serve
+from tests.reference.waiting import bounded, until
 from tests.unit.serve.certificates import make_certificate
 
 SIZE = 400_000
@@ -59,11 +60,6 @@ async def working(data: Path, count: int, http: config.HttpSection) -> AsyncIter
     assert workers.pids == []
 
 
-async def until(condition) -> None:
-    while not condition():
-        await trio.sleep(0.01)
-
-
 def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
@@ -105,7 +101,7 @@ async def test_a_worker_that_cannot_live_is_given_up_after_some_deaths(tmp_path:
     settings = WorkerSettings("", "", config.HttpSection(), config.LogSection(), HttpLimits())
     notices: list[str] = []
     workers = Workers(1, settings, notices.append, command=["false"], again_s=0)
-    with trio.fail_after(20):
+    with bounded():
         await workers.run()
     assert len(notices) == 1
     assert str(DEATHS.value) in notices[0]

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from pyrsia.serve.http.server import App, HttpLimits, Listener, Server, listen_tcp, serve
+from tests.reference.waiting import bounded
 
 DEFAULT = HttpLimits()
 
@@ -33,7 +34,7 @@ async def dial(server: Server) -> trio.SocketStream:
 
 
 async def read_to_end(stream: trio.abc.ReceiveStream) -> bytes:
-    with trio.fail_after(20):
+    with bounded():
         parts = []
         try:
             async for part in stream:
@@ -55,7 +56,7 @@ async def say(server: Server, data: bytes, *, half_close: bool = True) -> bytes:
 
 async def read_answer(stream: trio.abc.ReceiveStream, kept: bytearray) -> tuple[int, dict[str, str], bytes]:
     """One answer with a content-length; what follows it stays in `kept`."""
-    with trio.fail_after(20):
+    with bounded():
         while b"\r\n\r\n" not in kept:
             part = await stream.receive_some()
             assert part, f"the server closed after {bytes(kept)!r}"

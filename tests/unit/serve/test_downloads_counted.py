@@ -18,6 +18,8 @@ from tests.unit.serve.toy import ToyNode, dial, serving, toy_app
 sys.path.insert(0, str(Path(__file__).parent))
 from oci_toys import Images, sha
 
+from tests.reference.waiting import until
+
 DATA = b"a wheel" * 2_000
 # (method, headers) -> whether the client has the whole file behind it
 ASKED: list[tuple[str, dict[str, str], bool]] = [
@@ -128,7 +130,5 @@ async def test_who_leaves_in_the_middle_has_downloaded_nothing(tmp_path: Path) -
         await stream.send_all(request.encode())
         await stream.receive_some(4_096)
         await stream.aclose()
-        with trio.fail_after(20):
-            while server.connections:
-                await trio.sleep(0.01)
+        await until(lambda: not server.connections)
     assert node.given == []

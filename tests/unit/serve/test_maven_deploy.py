@@ -12,6 +12,7 @@ from pyrsia.config import LocalSection
 from pyrsia.errors import Refusal
 from pyrsia.serve.maven import deploy, snapshots
 from pyrsia.units import Limit
+from tests.reference.waiting import bounded
 from tests.unit.serve.maven_toys import JAR, SUMS, asking, publish, repository, shelf, tool
 from tests.unit.serve.talk import read_answer
 from tests.unit.serve.toy import TOKEN, ToyNode
@@ -472,7 +473,7 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing(node, local):
                 f"Authorization: Bearer push\r\n\r\nabc".encode()
             )
         async with asking(node, local, token="push") as client:
-            with trio.fail_after(20):
+            with bounded():
                 while (await push(client, f"{LIB}/1.0/lib-1.0.jar", JAR)).status_code != 201:
                     await trio.sleep(0.01)
     assert local.row(PACKAGE, "1.0/lib-1.0.jar").size == len(JAR)

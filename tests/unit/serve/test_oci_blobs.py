@@ -17,6 +17,8 @@ from pyrsia.serve.oci.pushing import _RANGE
 sys.path.insert(0, str(Path(__file__).parent))
 from oci_toys import PUSHES, Images, client, code_of, digest, push_blob, shelf
 
+from tests.reference.waiting import bounded
+
 DATA = bytes(range(256)) * 8
 BOTH = ("sha256", "sha512")
 UPLOADS = "/v2/team/app/blobs/uploads/"
@@ -264,10 +266,10 @@ async def test_a_client_that_leaves_in_a_chunk_goes_on_where_the_node_says(
         async with await trio.open_tcp_stream(web.base_url.host, web.base_url.port or 0) as stream:
             head = f"PATCH {place} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {PUSHES}\r\n"
             await stream.send_all(f"{head}content-length: {len(DATA)}\r\n\r\n".encode() + DATA[:1000])
-            with trio.fail_after(10):
+            with bounded():
                 while upload.size < 1000:
                     await trio.lowlevel.checkpoint()
-        with trio.fail_after(10):
+        with bounded():
             while (status := await web.get(place)).status_code != 204 or not upload.idle:
                 await trio.lowlevel.checkpoint()
         assert status.headers["range"] == "0-999"

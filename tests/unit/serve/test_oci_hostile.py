@@ -18,6 +18,8 @@ from pyrsia.serve.http.connection import App, ClientGone
 sys.path.insert(0, str(Path(__file__).parent))
 from oci_toys import PUSHES, Images, ToyUpstream, digest, image_of, shelf, whole
 
+from tests.reference.waiting import bounded
+
 CODES = {
     *(
         "BLOB_UNKNOWN",
@@ -200,7 +202,7 @@ def test_whatever_is_asked_has_an_answer_of_the_specification(
     asked = Asked(method, "/v2/" + path, query, (*headers, *sent), body)
 
     async def ask() -> None:
-        with trio.fail_after(10):
+        with bounded():
             await app(asked.scope, asked.receive, asked.send)
 
     trio.run(ask)

@@ -15,6 +15,7 @@ from pyrsia.errors import Refusal
 from pyrsia.serve.pypi import form as module
 from pyrsia.serve.pypi.form import Form
 from pyrsia.units import Limit
+from tests.reference.waiting import bounded
 from tests.unit.serve.pypi_toys import Place, basic, digest, place
 from tests.unit.serve.toy import toy_wheel
 
@@ -189,7 +190,7 @@ async def test_without_a_token_no_byte_of_the_body_is_waited_for(tmp_path: Path)
                 b"POST /pypi/legacy/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n"
                 b"Content-Type: multipart/form-data; boundary=x\r\nExpect: 100-continue\r\n\r\n"
             )
-            with trio.fail_after(10):
+            with bounded():
                 said = await stream.receive_some()
     assert said.startswith(b"HTTP/1.1 401 ")
 
@@ -297,7 +298,7 @@ async def test_two_uploads_of_one_file_do_not_overtake_each_other(tmp_path: Path
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(slow)
-            with trio.fail_after(10):
+            with bounded():
                 while not any((tmp_path / "local" / "partial").iterdir()) and not here.supply.local._uploads:  # type: ignore[attr-defined] # the real shelf
                     await trio.lowlevel.checkpoint()
             second = await here.push(token, WHEEL, toy_wheel("acme", "1.0", ("x",))[1])
@@ -318,7 +319,7 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing(tmp_path: Path)
         url = httpx.URL(here.url)
         stream = await trio.open_tcp_stream(url.host, url.port or 0)
         await stream.send_all(head.encode() + body[:-1000])
-        with trio.fail_after(10):
+        with bounded():
             while not any((tmp_path / "local" / "partial").iterdir()):
                 await trio.lowlevel.checkpoint()
             await stream.aclose()

@@ -22,6 +22,7 @@ from pyrsia.store.quota import Rules
 from pyrsia.store.rocks import Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES
+from tests.reference.waiting import bounded
 
 STEP = CHUNK_BYTES.value
 DATA = random.Random(1).randbytes(4 * STEP + 5)
@@ -342,7 +343,7 @@ async def test_who_comes_later_is_told_what_is_here_and_what_comes(disk):
     partial.follow(growing)
     reader, later = growing.reader(), growing.reader()
 
-    with trio.fail_after(5):
+    with bounded():
         assert await reader.ready(0) == 2 * STEP
         assert await later.ready(3 * STEP + 1) == 3 * STEP + 5  # the last bytes are held back
         assert sorted(growing.lacking()) == [2 * STEP, 4 * STEP]

@@ -17,6 +17,7 @@ from pyrsia.builds.outbound.settings import Outbound
 from pyrsia.builds.outbound.web import Web
 from pyrsia.errors import Malformed, Refusal, Unavailable
 from pyrsia.units import Limit
+from tests.reference.waiting import bounded
 from tests.unit.builds.outbound.upstream import Upstream, serving
 
 JAR = b"jar" * 50_000
@@ -50,7 +51,7 @@ async def raw(proxy, data, *, parts=None):
         except trio.BrokenResourceError:
             pass  # it has hung up on us already, and may have said why
         found = b""
-        with trio.fail_after(20):
+        with bounded():
             try:
                 while piece := await stream.receive_some(65_536):
                     found += piece
@@ -71,7 +72,7 @@ async def ask(proxy, target, method="GET", headers=(), body=b""):
             await stream.send_all(http.send(h11.Data(data=body)))
         await stream.send_all(http.send(h11.EndOfMessage()))
         response, found = None, b""
-        with trio.fail_after(20):
+        with bounded():
             while True:
                 event = http.next_event()
                 if event is h11.NEED_DATA:

@@ -1,8 +1,9 @@
 """The outbound rules in one place: where a fetch may go, what a redirect may do, who sees credentials."""
 
 import base64
-import gc
+import os
 import socket
+import ssl
 from contextlib import suppress
 
 import httpx
@@ -15,7 +16,8 @@ from pyrsia.builds.outbound.settings import Blame, Outbound
 from pyrsia.builds.outbound.web import Web, stored
 from pyrsia.errors import Malformed, Refusal
 from pyrsia.units import Limit
-from tests.reference.parts import until
+from tests.reference.garbage import collected
+from tests.reference.waiting import until
 from tests.unit.builds.outbound.upstream import serving
 
 SETTINGS = Outbound(netrc=False)
@@ -231,6 +233,38 @@ async def test_a_client_certificate_is_shown_to_configured_hosts_only(monkeypatc
     assert caught.value.code == "config-invalid"
 
 
+def test_certificates_are_read_once_until_they_change(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    plain, named = Outbound(), Outbound(cert=str(mine))
+
+    assert transport._tls(plain, False, False) is transport._tls(plain, False, True)
+    assert transport._tls(named, False, False) is transport._tls(named, False, False)
+    assert transport._tls(plain, False, False) is not transport._tls(named, False, False)
+    unchecked = transport._tls(plain, True, False)
+    assert (unchecked.check_hostname, unchecked.verify_mode) == (False, ssl.CERT_NONE)
+    checked = transport._tls(plain, False, False)
+    assert (checked.check_hostname, checked.verify_mode) == (True, ssl.CERT_REQUIRED)
+
+    before = transport._tls(named, False, False)
+    (mine / "0a1b2c3d.0").write_text("another one")
+    os.utime(mine, ns=(1, 1))
+    assert transport._tls(named, False, False) is not before
+
+    (tmp_path / "broken.pem").write_text("no certificate")
+    for _ in range(2):
+        with pytest.raises(Refusal) as caught:
+            transport._tls(Outbound(cert=str(tmp_path / "broken.pem")), False, False)
+        assert caught.value.code == "config-invalid"
+
+
+def test_a_context_with_a_client_certificate_is_made_for_each_client(monkeypatch):
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", lambda self, file: None)
+    settings = Outbound(client_cert="mine.pem")
+    shown = [transport._tls(settings, False, True) for _ in range(2)]
+    assert len({*map(id, shown), id(transport._tls(settings, False, False))}) == 3
+
+
 async def test_this_machine_is_not_asked_for_through_a_proxy():
     async with serving() as proxy:
         proxy.page("http://one.example/a", b"a")
@@ -351,31 +385,31 @@ async def test_a_body_that_is_not_sent_to_its_end_leaves_nothing_open(method, ha
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, deaf, listeners)
-        async with client:
-            for count in range(1, 11):
-                async with trio.open_nursery() as calls:
-                    calls.start_soon(call)
-                    await until(lambda count=count: deaf.heads >= count)
-                    if not hangs_up:
-                        calls.cancel_scope.cancel()
-        gc.collect()
+        with collected():
+            async with client:
+                for count in range(1, 11):
+                    async with trio.open_nursery() as calls:
+                        calls.start_soon(call)
+                        await until(lambda count=count: deaf.heads >= count)
+                        if not hangs_up:
+                            calls.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
     assert deaf.heads == 10
 
 
 async def test_a_body_that_is_cancelled_before_its_first_byte_leaves_nothing_open():
-    async with serving() as server, opened(server.port) as client:
-        for steps in range(40):  # each step of a call once, the one before its body is written among them
-            async with trio.open_nursery() as calls:
+    with collected():  # what was left open warns then
+        async with serving() as server, opened(server.port) as client:
+            for steps in range(40):  # each step of a call once, the one before its body is written among them
+                async with trio.open_nursery() as calls:
 
-                async def call():
-                    async with client.tell(server.url + "/", b"{}", headers={}):
-                        pass
+                    async def call():
+                        async with client.tell(server.url + "/", b"{}", headers={}):
+                            pass
 
-                calls.start_soon(call)
-                for _ in range(steps):
-                    await trio.lowlevel.checkpoint()
-                calls.cancel_scope.cancel()
-    gc.collect()  # what was left open warns now; a heap of thousands of tests takes a second to look through
+                    calls.start_soon(call)
+                    for _ in range(steps):
+                        await trio.lowlevel.checkpoint()
+                    calls.cancel_scope.cancel()
     assert server.asked
     assert {(heads["content-length"], body) for _, _, heads, body in server.asked} == {("2", b"{}")}

@@ -10,6 +10,7 @@ import trio
 
 from pyrsia.builds.sandbox import egress
 from pyrsia.units import SANDBOX_EGRESS_CONNECTIONS
+from tests.reference.waiting import bounded
 
 
 @asynccontextmanager
@@ -44,7 +45,7 @@ async def echo(stream: trio.SocketStream) -> None:
 
 async def test_bytes_pass_both_ways_and_each_side_may_end_first(tmp_path: Path):
     sent = bytes(range(256)) * 4096
-    with trio.fail_after(20):
+    with bounded():
         async with answering(tmp_path / "s", echo), relayed(tmp_path / "s") as port:
             async with await trio.open_tcp_stream("127.0.0.1", port) as one, trio.open_nursery() as nursery:
                 got = b""
@@ -68,7 +69,7 @@ async def test_no_more_connections_are_served_at_once_than_the_bound(tmp_path: P
         opened.append(1)
         await echo(stream)
 
-    with trio.fail_after(20):
+    with bounded():
         async with answering(tmp_path / "s", count), relayed(tmp_path / "s") as port:
             streams = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(bound + 1)]
             for one in streams:
@@ -91,7 +92,7 @@ async def test_where_the_far_end_is_not_there_the_caller_is_let_go(end: str, tmp
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1] + [0] * 7))
         await stream.aclose()
 
-    with trio.fail_after(20):
+    with bounded():
         async with answering(tmp_path / "s", leave):
             target = tmp_path / ("s" if end != "gone" else "nobody")
             async with relayed(target) as port:
@@ -106,7 +107,7 @@ async def test_where_the_far_end_is_not_there_the_caller_is_let_go(end: str, tmp
 
 async def test_a_launcher_that_ends_before_it_listens_ends_the_relay(tmp_path: Path):
     here, there = socket.socketpair()
-    with here, trio.fail_after(20):
+    with here, bounded():
         there.close()
         await egress.relay(here, tmp_path / "s")
 

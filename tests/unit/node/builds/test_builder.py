@@ -23,8 +23,9 @@ from pyrsia.units import COMMIT_WINDOW_MS, REVEAL_WINDOW_MS
 from pyrsia.wire import canonical
 from pyrsia.wire.text import b32
 from tests.reference.ledger import ENVIRONMENT, blob, key
-from tests.reference.parts import Kept, ring, until
+from tests.reference.parts import Kept, ring
 from tests.reference.story import WHEEL
+from tests.reference.waiting import until
 
 LOCK = repr("lock").encode()  # whose digest the reference's requests name
 assert hashlib.sha256(LOCK).hexdigest() == blob("lock")["sha256"]
@@ -114,13 +115,6 @@ class Shelf:
         """As the reference describes every blob."""
         self.pinned.append((sha256, pin))
         return BlobRef(bytes.fromhex(sha256.hex()[::-1]), sha256, 100)
-
-
-async def minutes(true, bound_s):
-    """As `until`, for waits of minutes on virtual time: looks once a second."""
-    with trio.fail_after(bound_s):
-        while not true():
-            await trio.sleep(1)
 
 
 class Members:
@@ -555,7 +549,7 @@ async def test_a_build_that_hangs_is_committed_as_failed_a_minute_before_its_dea
     left_s, began = stage.ticks(), trio.current_time()
 
     async def test():
-        await minutes(lambda: stage.kinds() == ["build.commit"], left_s)
+        await until(lambda: stage.kinds() == ["build.commit"], left_s)
 
     await stage.run(test)
     assert trio.current_time() - began == pytest.approx(left_s - 60, abs=2)
@@ -574,7 +568,7 @@ async def test_a_run_that_asks_for_what_no_server_answers_is_told_at_the_end_and
     stage.plugin.raises = {"relock": [why] * 1_000}
 
     async def test():
-        await minutes(lambda: stage.kinds() == ["build.commit"], left_s)
+        await until(lambda: stage.kinds() == ["build.commit"], left_s)
 
     await stage.run(test)
     assert trio.current_time() - began == pytest.approx(left_s - 60, abs=2)
@@ -592,7 +586,7 @@ async def test_hooks_before_the_build_have_no_time_of_their_own(stage, autojump_
     stage.plugin.relock, stage.plugin.gate = relock, trio.Event()
 
     async def test():
-        await minutes(lambda: stage.kinds() == ["build.commit"], left_s)
+        await until(lambda: stage.kinds() == ["build.commit"], left_s)
 
     await stage.run(test)
     assert trio.current_time() - began == pytest.approx(left_s - 60, abs=2)
@@ -626,7 +620,7 @@ async def test_who_starts_late_still_builds_for_half_of_what_is_left(stage, auto
     stage.plugin.gate, began = trio.Event(), trio.current_time()
 
     async def test():
-        await minutes(lambda: stage.kinds() == ["build.commit"], 39)
+        await until(lambda: stage.kinds() == ["build.commit"], 39)
 
     await stage.run(test)
     assert trio.current_time() - began == pytest.approx(20, abs=2)
@@ -641,7 +635,7 @@ async def test_a_source_that_is_kept_back_is_the_requesters_failure_after_two_th
     stage.plugin.raises = {phase: [SourceWithheld("nobody gave it")] * 1_000}
 
     async def test():
-        await minutes(lambda: stage.kinds() == ["build.commit"], left_s)
+        await until(lambda: stage.kinds() == ["build.commit"], left_s)
 
     await stage.run(test)
     assert (stage.job()["outcome"], stage.job()["phase"]) == ("failed", "prefetch")
@@ -654,7 +648,7 @@ async def test_a_source_that_comes_late_is_built(stage, autojump_clock):
     stage.plugin.raises = {"relock": [SourceWithheld("nobody gave it")] * 5}
 
     async def test():
-        await minutes(lambda: stage.kinds() == ["build.commit"], 200)
+        await until(lambda: stage.kinds() == ["build.commit"], 200)
 
     await stage.run(test)
     assert stage.job()["outcome"] == "built"
@@ -688,7 +682,7 @@ async def test_a_build_that_hangs_gives_way_after_a_third_of_its_window_and_othe
     stage.submit = submit
 
     async def test():
-        await minutes(lambda: len(done) == 2, 600)
+        await until(lambda: len(done) == 2, 600)
 
     await stage.run(test)
     third_s = COMMIT_WINDOW_MS.value / 3000
@@ -710,7 +704,7 @@ async def test_each_wait_before_another_try_is_longer_up_to_a_bound(stage, autoj
     stage.plugin.raises = {"build": [Unavailable("disk full")] * 14}
 
     async def test():
-        await minutes(lambda: stage.kinds() == ["build.commit"], 2_000)
+        await until(lambda: stage.kinds() == ["build.commit"], 2_000)
 
     await stage.run(test)
     waits = [round(later - earlier) for earlier, later in pairwise(tries)]

@@ -12,6 +12,7 @@ from pyrsia.node.builds.checks import DAY_S, QUIET_S, Checker
 from pyrsia.node.builds.queue import Priority, Turns
 from tests.reference.ledger import ENVIRONMENT, blob
 from tests.reference.story import WHEEL, Story
+from tests.reference.waiting import bounded
 
 LOCK = repr("lock").encode()
 
@@ -91,7 +92,7 @@ class Stage:
         assert raw in self.world.leaves
 
     async def fact(self, bound_s):
-        with trio.fail_after(bound_s):
+        with bounded(bound_s):
             await self.told.wait()
 
     async def run(self, test):

@@ -17,6 +17,7 @@ from pyrsia.serve.desks.knowing import FactOutcome, FactsOutcome
 from pyrsia.wire.text import unb32
 from tests.reference.parts import Kept
 from tests.reference.story import Story
+from tests.reference.waiting import bounded
 
 METADATA = (
     b"Metadata-Version: 2.4\nName: idna\nVersion: 1.0\nSummary: Names of hosts\nLicense-Expression: MIT\n\n"
@@ -86,7 +87,7 @@ async def test_the_first_that_agreed_says_what_the_wheel_says_and_what_it_was_bu
     site = Site(story, first, tmp_path)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(site.describer.run)
-        with trio.fail_after(10):
+        with bounded():
             await site.said.wait()
         await trio.testing.wait_all_tasks_blocked()
         await site.look(2)

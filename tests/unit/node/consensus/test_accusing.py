@@ -8,7 +8,7 @@ from pyrsia.node.consensus.accusing import SEEN, TRIES, Accusing
 from pyrsia.wire import canonical
 from pyrsia.wire.blocks import Vote, nullify
 from pyrsia.wire.text import b32
-from tests.reference.parts import until
+from tests.reference.waiting import until
 
 LIAR, OTHER = b"l" * 32, b"o" * 32
 

@@ -19,7 +19,7 @@ from pyrsia.node.consensus.agreement import (
 from pyrsia.node.kinds import Kind
 from pyrsia.units import Limit
 from pyrsia.wire.blocks import GetBlocks, Vote, encode_message, nullify
-from tests.reference.parts import until
+from tests.reference.waiting import bounded, until
 
 ASK = GetBlocks(1, 2)
 MEMBERS = [bytes([i]) * 32 for i in range(5)]
@@ -94,7 +94,7 @@ class World:
         return [one for one in self.did if one[0] == "send"]
 
     async def run(self, test):
-        with trio.fail_after(10):
+        with bounded(10):
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.agreement.run)
                 await test()

@@ -26,6 +26,7 @@ from pyrsia.units import Limit
 from pyrsia.wire.text import b32
 from tests.reference.ledger import START
 from tests.reference.story import Story
+from tests.reference.waiting import bounded
 from tests.reference.words import DIGEST, STEPS, SUBJECTS, Words
 
 FILE = DIGEST.removeprefix("sha256:")
@@ -236,7 +237,7 @@ async def test_a_long_history_is_read_in_the_background_and_counts_as_incomplete
     assert len(early.advisories) == 3
     async with trio.open_nursery() as nursery:
         nursery.start_soon(knowledge.run)
-        with trio.fail_after(5):
+        with bounded():
             while not knowledge.revision():
                 await trio.lowlevel.checkpoint()
         known = knowledge.known("pkg:pypi/idna@1.0")

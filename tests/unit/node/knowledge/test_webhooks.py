@@ -22,7 +22,7 @@ from pyrsia.node.pulse import Pulse
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch
 from pyrsia.units import Limit
-from tests.reference.parts import until
+from tests.reference.waiting import bounded, until
 from tests.reference.words import Words
 from tests.unit.builds.outbound.upstream import serving
 
@@ -83,7 +83,7 @@ def hook(server, **more):
 
 @asynccontextmanager
 async def running(hooks):
-    with trio.fail_after(20):
+    with bounded(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hooks.run)
             yield
@@ -229,7 +229,6 @@ async def test_what_a_node_had_not_yet_when_its_webhook_came_is_new_if_it_is_of_
 
 
 async def test_a_redirect_a_flood_and_silence_are_no_answer_that_hurts(node, monkeypatch):
-    monkeypatch.setattr(webhooks, "PATIENCE_S", Limit(0.3, "a test's"))
     monkeypatch.setattr(webhooks, "ANSWER_S", Limit(0.1, "a test's"))
     async with serving() as server, serving() as other:
         answers(server, 307, location=other.url + PATH)
@@ -241,7 +240,8 @@ async def test_a_redirect_a_flood_and_silence_are_no_answer_that_hurts(node, mon
             await until(lambda: hooks.told().webhooks[0].delivered == 1)
         assert other.asked == []
 
-    for talk, state in ((_promising, "told"), (_silent, "failing")):
+    for talk, state, patience_s in ((_promising, "told", 60), (_silent, "failing", 0.3)):
+        monkeypatch.setattr(webhooks, "PATIENCE_S", Limit(patience_s, "a test's"))
         async with trio.open_nursery() as nursery:
             listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
             port = listeners[0].socket.getsockname()[1]
@@ -316,7 +316,7 @@ async def test_one_that_is_gone_is_told_to_the_operator_and_called_no_more(node)
     async with serving() as server:
         answers(server, 410)
         hooks = node.hooks(hook(server))
-        with trio.fail_after(20):
+        with bounded(20):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hooks.run)
                 await until(lambda: hooks.told().webhooks[0].state == "told")

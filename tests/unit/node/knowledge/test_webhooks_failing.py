@@ -8,8 +8,9 @@ from pyrsia.knowledge import calling
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch
 from pyrsia.units import Limit
+from tests.reference.waiting import until
 from tests.unit.builds.outbound.upstream import serving
-from tests.unit.node.knowledge.test_webhooks import Node, answers, hook, running, until
+from tests.unit.node.knowledge.test_webhooks import Node, answers, hook, running
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from pyrsia.node.log.submission import (
 from pyrsia.units import SUBMIT_ANSWER_S, SUBMIT_PUSHBACK_S, SUBMIT_RESEND_S
 from pyrsia.verify.acknowledged import Acknowledgement, FinalBlock
 from tests.reference.ledger import START, World
-from tests.reference.parts import ring, until
+from tests.reference.parts import ring
+from tests.reference.waiting import until
 
 BODY = {"kind": "description", "subject": "pkg:pypi/idna@1.0", "text": "x", "valid_from": 1}
 NO = Refusal("entry-refused", what="no such request", who="the author", do="look again")
@@ -224,10 +225,8 @@ async def test_two_that_wait_for_one_entry_are_both_told_whoever_gives_up_first(
             await network.submitter.submit_entry(raw)
         assert len(network.waiters) == 1
         network.final(raw)
-        with trio.fail_after(1):
-            await trio.testing.wait_all_tasks_blocked()
-            while not got:
-                await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked()
+        await until(lambda: got, 1)
     assert got == [(entries.parse(raw).id, 7)]
 
 

@@ -20,6 +20,7 @@ from pyrsia.wire.text import b32
 from tests.reference.governance import REASON, about, every_motion, mapping, member_motion, newcomer, numbers
 from tests.reference.housed import ME, Housed
 from tests.reference.ledger import key
+from tests.reference.waiting import bounded
 
 NEW = newcomer("new", roles=())
 
@@ -226,7 +227,7 @@ async def test_an_approval_that_others_have_made_needless_is_not_waited_for(
         await trio.sleep_forever()  # no block will ever hold it
 
     monkeypatch.setattr(member.governing._submitter, "submit_entry", others_first)
-    with trio.fail_after(10):
+    with bounded(10):
         told = await member.governing.approve(motion.id)
 
     assert (told.phase, sorted(told.approvals)) == ("enacted", ["node 1", "node 2", "node 3"])
@@ -244,7 +245,7 @@ async def test_who_has_approved_without_knowing_it_does_not_wait_for_a_second_ti
         await trio.sleep_forever()  # the log holds one approval, and not this one
 
     monkeypatch.setattr(member.governing._submitter, "submit_entry", caught_up)
-    with trio.fail_after(10):
+    with bounded(10):
         told = await member.governing.approve(motion.id)
 
     assert (told.phase, told.approvals) == ("open", ("node 0",))

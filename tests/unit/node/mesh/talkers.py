@@ -16,17 +16,12 @@ from pyrsia.node.mesh.parts import Mesh
 from pyrsia.node.mesh.who import Who
 from pyrsia.store.rocks import Database
 from pyrsia.units import NodeId
+from tests.reference.waiting import until
 
 CHAIN = b"c" * 32
 ANY = "tcp://127.0.0.1:*"
 NAMES = ("ann", "bob", "cid", "dot", "eve", "fay", "gil", "hal")
 PAIRS = [keys.KeyPair(bytes([number + 1]) * 32) for number in range(len(NAMES))]
-
-
-async def until(condition, bound_s=20):
-    with trio.fail_after(bound_s):
-        while not condition():
-            await trio.sleep(0.005)
 
 
 class Memory:

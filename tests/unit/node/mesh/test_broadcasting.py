@@ -21,7 +21,8 @@ from pyrsia.store.rocks import Database
 from pyrsia.units import Limit
 from pyrsia.wire import envelopes, gossip
 from pyrsia.wire.envelopes import EVERYBODY, Envelope, Kind
-from tests.unit.node.mesh.talkers import CHAIN, NAMES, PAIRS, town, until
+from tests.reference.waiting import bounded, until
+from tests.unit.node.mesh.talkers import CHAIN, NAMES, PAIRS, town
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ async def test_what_a_followed_peer_publishes_that_is_no_broadcast_costs_points_
     async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         await until(lambda: made.bob.id in made.ann.casts.air.following)
-        with trio.fail_after(20):
+        with bounded(20):
             while not made.ann.book.ignored(trio.current_time(), made.bob.id):
                 made.bob.links.publisher.send_now([b"news/" + bytes(100)])
                 await trio.sleep(0.01)

@@ -27,6 +27,7 @@ from pyrsia.store import layout
 from pyrsia.units import RECORD_LIFE_MS, NodeId
 from pyrsia.wire import backs, beacons, records
 from pyrsia.wire.text import b32
+from tests.reference.waiting import until
 
 CHAIN = b"c" * 32
 
@@ -132,12 +133,6 @@ async def few() -> AsyncIterator[Few]:
         node.links.close()
 
 
-async def until(condition, bound_s=20):
-    with trio.fail_after(bound_s):
-        while not condition():
-            await trio.sleep(0.005)
-
-
 async def linked(one, two):
     """Both ends: one of them knows of a new link before the other does."""
     await until(lambda: one.links.connected(two.id) and two.links.connected(one.id))
@@ -151,11 +146,12 @@ async def test_a_newcomer_to_fifty_nodes_knows_all_of_them_within_five_seconds(f
             crowd.append(few.node(fixed=[crowd[number * 7 % number].at]))
         for node in crowd:
             await nursery.start(node.run)
-        await until(lambda: all(node.known == 49 for node in crowd), 60)
+        await until(lambda: all(node.known == 49 for node in crowd))
 
         newcomer = few.node(fixed=[crowd[17].at])
         await nursery.start(newcomer.run)
-        await until(lambda: newcomer.known == 50, 5)
+        with trio.fail_after(5):
+            await until(lambda: newcomer.known == 50)
         told = {record.node: record.control for record in newcomer.discovering.table.records()}
         assert told == {node.id: node.links.control_endpoint for node in crowd}
         await until(lambda: len(newcomer.links.linked()) >= 8)

@@ -15,7 +15,8 @@ from pyrsia.wire import envelopes
 from pyrsia.wire import mail as wire
 from pyrsia.wire.mail import Hops
 from pyrsia.wire.text import b32
-from tests.unit.node.mesh.talkers import CHAIN, NAMES, PAIRS, town, until
+from tests.reference.waiting import bounded, until
+from tests.unit.node.mesh.talkers import CHAIN, NAMES, PAIRS, town
 
 
 def order(to, text="hello", **fields):
@@ -173,7 +174,8 @@ async def test_what_is_kept_arrives_when_its_recipient_comes_also_after_a_restar
         assert await made.bob.letters() == [("ann", "when you come")]
 
 
-async def test_a_bug_that_an_answer_finds_ends_one_try_and_no_node(caplog):
+async def test_a_bug_that_an_answer_finds_ends_one_try_and_no_node(caplog, monkeypatch):
+    monkeypatch.setattr(outbox, "LEAST_PAUSE_S", 0.01)
     async with town(None, "ann", "bob") as made:
         sending = made.ann.mail._sending
         await made.ann.desk.send(order("bob", keep=True))
@@ -319,15 +321,25 @@ async def test_a_carrier_that_invents_a_receipt_loses_points_and_the_message_is_
         assert "receipt" in made.ann.book.reason(made.bob.id)
 
 
+class Patience:
+    """A bound that is another one each time that it is asked for: short for who stalls, long for who must answer."""
+
+    def __init__(self, *each_s):
+        self._left_s = list(each_s)
+
+    @property
+    def value(self):
+        return self._left_s.pop(0)
+
+
 @pytest.mark.parametrize("says_that_it_could", [True, False])
 async def test_carriers_that_never_answer_keep_no_message_from_the_one_that_has_the_link(
     says_that_it_could, monkeypatch
 ):
-    monkeypatch.setattr(delivering, "NEXT_S", Limit(0.05, "a test waits for it"))
-
     async def stalls(node, payload):
         await trio.sleep_forever()
 
+    monkeypatch.setattr(delivering, "NEXT_S", Patience(0.05, 0.05, 60))
     async with town(None, "ann", "bob", "cid", "eve", "fay") as made:
         await made.joined("ann", "cid", "eve", "fay")
         await made.joined("cid", "bob")
@@ -337,7 +349,7 @@ async def test_carriers_that_never_answer_keep_no_message_from_the_one_that_has_
         monkeypatch.setattr(
             deliverer._draw, "shuffle", lambda linked: linked.sort(key=lambda one: one == made.cid.id)
         )
-        with trio.fail_after(8):
+        with bounded():
             told = await made.ann.desk.send(order("bob"))
         assert (told.state, told.via) == ("delivered", "cid")
         assert await made.bob.letters() == [("ann", "hello")]
@@ -407,6 +419,7 @@ async def test_a_replayed_message_is_shown_once_also_after_a_restart_and_when_it
 
 async def test_a_full_disk_ends_neither_the_forgetting_nor_the_trying_again(monkeypatch):
     monkeypatch.setattr(mail, "PAST_S", Limit(0, "a test"))
+    monkeypatch.setattr(outbox, "LEAST_PAUSE_S", 0.01)
     async with town(None, "ann", "bob") as made:
         await made.joined("ann", "bob")
         await made.ann.desk.send(order("bob", expires_s=60))

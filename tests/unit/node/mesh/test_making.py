@@ -18,6 +18,7 @@ from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer import delta
 from pyrsia.transfer.manifest import Manifest
+from tests.reference.waiting import bounded, until
 
 MIB = 1 << 20
 
@@ -134,7 +135,7 @@ async def test_a_file_that_a_crash_cut_ends_neither_the_cutting_nor_the_wait_for
         return [(0, size)]
 
     monkeypatch.setattr(recipes_module, "spans", spans)
-    with trio.fail_after(5):
+    with bounded(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(part.run)
             assert await part.recipes.soon(b"c" * 32, tmp_path / "cut", 2 * MIB) is None
@@ -153,15 +154,14 @@ async def test_who_waits_no_longer_has_the_recipe_the_next_time(here, tmp_path, 
         return [(0, size)]
 
     monkeypatch.setattr(recipes_module, "spans", spans)
-    with trio.fail_after(5):
+    with bounded(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(part.run)
             with trio.move_on_after(0.01) as left:
                 await part.recipes.soon(b"w" * 32, tmp_path / "whole", len(data))
             assert left.cancelled_caught
             go.set()
-            while part.recipes.kept(b"w" * 32, len(data)) is None:
-                await trio.sleep(0.001)
+            await until(lambda: part.recipes.kept(b"w" * 32, len(data)) is not None)
             nursery.cancel_scope.cancel()
     assert part.recipes._waiting == {}
 
@@ -186,7 +186,7 @@ async def test_a_recipe_that_is_made_while_its_file_goes_is_not_kept(here, tmp_p
 
     monkeypatch.setattr(recipes_module, "spans", spans)
     (tmp_path / "back").write_bytes(b"again")
-    with trio.fail_after(5):
+    with bounded(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(part.run)
             assert await part.recipes.soon(name, tmp_path / "going", 16) is None

@@ -26,7 +26,7 @@ from pyrsia.wire.text import b32
 from tests.reference import receipts as oracle
 from tests.reference.governance import Governed
 from tests.reference.ledger import key
-from tests.reference.parts import until
+from tests.reference.waiting import until
 
 LOCK = b"a lock of one line\n"
 FILES = {word: f"the {word} of a build".encode() * 9 for word in ("wheel", "members", "metadata", "log")}

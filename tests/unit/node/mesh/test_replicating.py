@@ -24,7 +24,8 @@ from pyrsia.units import NodeId
 from pyrsia.wire import providers as wire
 from pyrsia.wire.providers import Held, Leaving, Provide, Sums, Who
 from pyrsia.wire.text import b32
-from tests.unit.node.keepers import Crowd, entry, files, until
+from tests.reference.waiting import until
+from tests.unit.node.keepers import Crowd, entry, files
 
 BLOBS = files(14)
 
@@ -55,7 +56,7 @@ async def placed(crowd, blobs=BLOBS, builder=4):
     """A builder's outputs are named, and come to their owners."""
     await crowd.all[builder].keep(*blobs)
     crowd.name(crowd.all[builder].node, *blobs)
-    await until(lambda: crowd.placed(blobs))
+    await until(lambda: crowd.placed(blobs), 120.0)
 
 
 async def test_what_the_log_names_comes_from_its_builder_to_its_owners_and_nobody_else(crowd):
@@ -135,7 +136,7 @@ async def test_what_is_here_already_is_pinned_and_not_brought(crowd):
         owner = next(one for one in crowd.all[:4] if one.node in crowd.owners(BLOBS[0]))
         await owner.keep(BLOBS[0], pin="")
         crowd.name(owner.node, BLOBS[0])
-        await until(lambda: crowd.placed(BLOBS[:1]))
+        await until(lambda: crowd.placed(BLOBS[:1]), 120.0)
         assert (owner.node, digest(BLOBS[0])) not in crowd.moved
 
     await crowd.run(test)
@@ -174,7 +175,7 @@ async def test_a_full_member_says_so_and_takes_what_fits_when_there_is_room(tmp_
         big = [bytes([at]) * 100 for at in range(8)]
         await crowd.all[4].keep(*big)
         crowd.name(crowd.all[4].node, *big)
-        await until(lambda: any(one.keeping.status().full for one in crowd.all[:4]))
+        await until(lambda: any(one.keeping.status().full for one in crowd.all[:4]), 120.0)
         assert all(one.blobs.used <= 300 for one in crowd.all[:4])
         assert any("no room for more" in one.keeping.status().line() for one in crowd.all[:4])
         for one in crowd.all[:4]:
@@ -189,9 +190,9 @@ async def test_a_blob_that_nobody_has_is_told_and_found_when_somebody_comes_with
         lost = b"nobody has me"
         crowd.name(crowd.all[4].node, lost, *BLOBS[:5])
         await crowd.all[4].keep(*BLOBS[:5])
-        await until(lambda: crowd.placed(BLOBS[:5]))
+        await until(lambda: crowd.placed(BLOBS[:5]), 120.0)
         owner = crowd.keepers[crowd.owners(lost)[0]]
-        await until(lambda: owner.keeping.status().lost == 1)
+        await until(lambda: owner.keeping.status().lost == 1, 120.0)
         assert "1 file that nobody gives" in owner.keeping.status().line()
         await crowd.all[4].keep(lost)
         await until(lambda: crowd.placed([lost]), 2_000.0)
@@ -235,7 +236,7 @@ async def test_an_entry_that_lies_about_size_or_digest_costs_time_only(crowd):
             one.name(leaf.replace(b'"size":%d' % len(BLOBS[0]), b'"size":%d' % (1 << 40)))
             one.name(leaf.replace(digest(BLOBS[1]).hex().encode(), b"ab" * 32))
             one.name(leaf)
-        await until(lambda: crowd.placed(BLOBS[:3]))
+        await until(lambda: crowd.placed(BLOBS[:3]), 120.0)
         assert not any(one.blobs.has(bytes.fromhex("ab" * 32)) for one in crowd.all)
 
     await crowd.run(test)
@@ -251,7 +252,7 @@ async def test_the_index_is_built_by_who_becomes_a_member_late_or_began_from_a_s
             crowd.name(crowd.all[4].node, data)
             assert late.log.size == size + at + 1
         mine = [data for data in BLOBS if late.node in crowd.owners(data)]
-        await until(lambda: all(late.has(data) for data in mine if BLOBS.index(data) >= 9))
+        await until(lambda: all(late.has(data) for data in mine if BLOBS.index(data) >= 9), 120.0)
         assert not any(late.has(data) for data in mine if BLOBS.index(data) < 9)
         late.log.from_ = 0
         await until(lambda: crowd.placed(BLOBS), 200.0)
@@ -413,7 +414,7 @@ async def test_a_member_that_leaves_hands_over_and_says_when_it_is_safe(crowd, c
         fresh = files(8, seed=4)
         await crowd.all[1].keep(*fresh)
         crowd.name(crowd.all[1].node, *fresh)
-        await until(lambda: crowd.placed(fresh, {leaver.node}))
+        await until(lambda: crowd.placed(fresh, {leaver.node}), 120.0)
         assert not any(leaver.has(data) for data in fresh)
         # Taken back: it is an owner again, and lacks only what it missed.
         await leaver.keeping.drain(leave=False)
@@ -539,7 +540,8 @@ async def test_who_says_to_a_builder_that_it_has_what_it_gives_no_chunk_of_count
         crowd.name(builder.node, *BLOBS)
         honest = [one for one in crowd.all[:4] if one is not liar]
         await until(
-            lambda: all(one.has(data) for data in BLOBS for one in honest if one.node in crowd.owners(data))
+            lambda: all(one.has(data) for data in BLOBS for one in honest if one.node in crowd.owners(data)),
+            120.0,
         )
         hers = {digest(data) for data in BLOBS if liar.node in crowd.owners(data)}
         assert hers
@@ -576,7 +578,7 @@ async def test_an_answer_that_is_none_is_a_fault_and_nothing_waits_for_it(crowd)
         crowd.bent = lambda node, method, payload, answer: b"\xff" * 7 if node == bad and answer else answer
         await crowd.all[4].keep(*BLOBS)
         crowd.name(crowd.all[4].node, *BLOBS)
-        await until(lambda: crowd.placed(BLOBS))
+        await until(lambda: crowd.placed(BLOBS), 120.0)
         asker = crowd.all[0]
         await until(lambda: bool(asker.link.faults), 400.0)
         assert asker.link.faults[0] == (bad, "providers")

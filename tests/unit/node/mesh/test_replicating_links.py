@@ -18,6 +18,7 @@ from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Database
 from pyrsia.units import CHUNK_BYTES
 from tests.reference.ledger import World, key
+from tests.reference.waiting import until
 from tests.unit.node.keepers import Log, entry
 
 # One of several chunks, one of one, small ones.
@@ -75,12 +76,6 @@ class Member:
 
     def keeps(self, data):
         return "shard" in self.blobs.pins(hashlib.sha256(data).digest())
-
-
-async def until(condition):
-    with trio.fail_after(30):
-        while not condition():
-            await trio.sleep(0.02)
 
 
 async def test_blobs_reach_their_owners_and_those_of_a_dead_member_the_next_in_order(tmp_path):

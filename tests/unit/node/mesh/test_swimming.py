@@ -27,7 +27,8 @@ from pyrsia.status import seen_in_words
 from pyrsia.units import BAN_S, LINK_FAULTS, NodeId
 from pyrsia.wire.membership import Ping, Statement, Tell, Word, encode
 from pyrsia.wire.text import b32
-from tests.unit.net.nodes import CHAIN, pairs_by_id, until
+from tests.reference.waiting import until
+from tests.unit.net.nodes import CHAIN, pairs_by_id
 
 PAIRS = pairs_by_id(4)
 

@@ -14,6 +14,7 @@ from pyrsia.store.blobs import Blobs
 from pyrsia.store.rocks import Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES, MAX_HTTP_FETCH_WAIT_S, NodeId
+from tests.reference.waiting import bounded, until
 
 PEER = NodeId(b"p" * 32)
 STEP = CHUNK_BYTES.value
@@ -106,13 +107,12 @@ async def test_many_read_one_download_while_it_runs_and_the_end_comes_with_the_d
     arrivals, plane, tmp_path
 ):
     got = [bytearray() for _ in range(5)]
-    with trio.fail_after(10):
+    with bounded():
         async with trio.open_nursery() as nursery:
             for into in got:
                 nursery.start_soon(read, arrivals.bring(ref(plane), [PEER]), into)
             plane.chunks(0, 2, 1)
-            while [len(into) for into in got] != [3 * STEP] * 5:
-                await trio.sleep(0.001)
+            await until(lambda: [len(into) for into in got] == [3 * STEP] * 5)
             plane.chunks(4, 3)
     assert [bytes(into) for into in got] == [DATA] * 5
     assert (plane.fetches, plane.places, arrivals.brought) == (1, [[0] * 5], 1)
@@ -126,7 +126,7 @@ async def test_a_lie_in_the_log_s_manifest_never_becomes_a_whole_file(arrivals, 
     plane.data = bytes(DATA[:-1]) + bytes([DATA[-1] ^ 1])
     into = bytearray()
     plane.chunks(0, 1, 2, 3, 4)
-    with trio.fail_after(10), pytest.raises(Unavailable, match="not the blob"):
+    with bounded(), pytest.raises(Unavailable, match="not the blob"):
         await read(arrivals.bring(ref(plane), [PEER]), into)
     assert 0 < len(into) <= len(DATA) - STEP
     assert partials(tmp_path) == []
@@ -142,7 +142,7 @@ async def test_a_failure_in_the_middle_reaches_every_reader_and_the_next_asker_s
         except Unavailable as error:
             told.append(str(error))
 
-    with trio.fail_after(10):
+    with bounded():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tried)
             nursery.start_soon(tried)
@@ -248,13 +248,11 @@ async def test_what_begins_anew_in_another_file_is_not_shown_to_who_reads_the_fi
         for path in (tmp_path / "blobs" / "coming").iterdir():
             path.unlink()
         scope.cancel()
-        with trio.fail_after(5), pytest.raises(Unavailable, match="was lost"):
+        with bounded(), pytest.raises(Unavailable, match="was lost"):
             await reader.ready(3 * STEP)
         reader.close()
 
-        with trio.fail_after(5):  # who comes now begins anew
-            while arrivals._running:
-                await trio.sleep(0.001)
+        await until(lambda: not arrivals._running)  # who comes now begins anew
         again = arrivals.bring(blob, [PEER])
         plane.chunks(3, 0, 1, 2, 4)
         lengths.append(await again.ready(0))

@@ -14,6 +14,7 @@ from pyrsia.store.growing import Growing
 from pyrsia.store.rocks import Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES, NodeId
+from tests.reference.waiting import bounded, until
 
 A, B, C = (NodeId(letter * 32) for letter in (b"a", b"b", b"c"))
 STEP = CHUNK_BYTES.value
@@ -85,16 +86,10 @@ def site(tmp_path):
     plane.give.close()
 
 
-async def until(condition):
-    with trio.fail_after(5):
-        while not condition():
-            await trio.sleep(0.001)
-
-
 @pytest.mark.parametrize("restart", [False, True])
 async def test_what_failed_is_gone_on_with_and_only_the_rest_is_brought(site, restart):
     site.plane.chunks(0, 3, -1)
-    with trio.fail_after(5), pytest.raises(Unavailable) as failed:
+    with bounded(), pytest.raises(Unavailable) as failed:
         await site.fetch()
     assert str(failed.value) == (
         "2 of 5 chunks came and are kept for the next try: no source of the file is left: aaaaaaaa vanished"
@@ -102,7 +97,7 @@ async def test_what_failed_is_gone_on_with_and_only_the_rest_is_brought(site, re
     if restart:
         site.start()
     site.plane.chunks(1, 2, 4)
-    with trio.fail_after(5):
+    with bounded():
         path = await site.fetch(B)
 
     assert path.read_bytes() == DATA
@@ -162,7 +157,7 @@ async def test_two_that_want_it_share_one_download_and_the_sources_of_both(site)
         await until(lambda: len(site.plane.written) == 2)
         nursery.start_soon(want, B, two)
         reader = two.reader()
-        with trio.fail_after(5):
+        with bounded():
             assert await reader.ready(0) == 2 * STEP  # what came before it
             site.plane.chunks(2)
             assert await reader.ready(2 * STEP) == 3 * STEP  # and what comes
@@ -248,7 +243,7 @@ async def test_who_has_it_is_looked_for_when_those_who_are_known_do_not(site):
 
     site.shelf.bringing.find = find
     site.plane.chunks(0, 1, 2, 3, 4)
-    with trio.fail_after(5):
+    with bounded():
         path = await site.fetch(A)
     assert path.read_bytes() == DATA
     assert site.plane.asked == [[A], [C]]
@@ -288,11 +283,11 @@ async def test_a_failure_says_that_it_was_still_looked_for_and_why_each_was_no_h
 async def test_a_file_whose_whole_is_not_the_blob_is_brought_anew_from_its_first_chunk(site):
     site.plane.data = DATA[:-1] + bytes([DATA[-1] ^ 1])
     site.plane.chunks(0, 1, 2, 3, 4)
-    with trio.fail_after(5), pytest.raises(Unavailable, match="not the blob"):
+    with bounded(), pytest.raises(Unavailable, match="not the blob"):
         await site.fetch()
     site.plane.data = DATA
     site.plane.chunks(0, 1, 2, 3, 4)
-    with trio.fail_after(5):
+    with bounded():
         assert (await site.fetch()).read_bytes() == DATA
     assert site.plane.held == [0, 0]
 
@@ -350,7 +345,7 @@ async def test_who_asks_for_other_bytes_under_the_same_manifest_ends_nobody_else
             said[name] = error
 
     honest, liar = ("honest", PAPER.sha256, PAPER.size), ("liar", b"x" * 32, PAPER.size)
-    with trio.fail_after(10):
+    with bounded():
         async with trio.open_nursery() as nursery:
             for one in (liar, honest) if liar_first else (honest, liar):
                 nursery.start_soon(want, *one)

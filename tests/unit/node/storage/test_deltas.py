@@ -25,7 +25,8 @@ from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.delta import Recipe
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import NodeId
-from tests.unit.net.nodes import CHAIN, until
+from tests.reference.waiting import bounded, until
+from tests.unit.net.nodes import CHAIN
 
 MEMBERS = 200
 
@@ -68,12 +69,12 @@ class Town:
         self.blamed = []
 
     async def fill(self):
-        with trio.fail_after(20):
+        with bounded(20):
             await self.deltas.fill(self.partial, [self.giver.links.node])
 
     async def finish(self):
         """What is left comes by the swarm; the path of the whole."""
-        with trio.fail_after(20):
+        with bounded(20):
             await self.taker.fetch(
                 self.manifest, [self.giver.links.node], self.partial.write_at, held=self.partial.held
             )

@@ -10,8 +10,9 @@ from pyrsia.store.blobs import Blobs
 from pyrsia.store.growing import Growing
 from pyrsia.store.quota import Rules, disk_full
 from tests.reference.memory_database import MemoryDatabase
+from tests.reference.waiting import bounded, until
 from tests.unit.node.storage.test_arriving import Plane, ref
-from tests.unit.serve.http.test_arriving import GET, STEP, sourced, until
+from tests.unit.serve.http.test_arriving import GET, STEP, sourced
 from tests.unit.serve.talk import dial, read_answer, read_to_end
 
 
@@ -26,7 +27,7 @@ async def told(tmp_path, rules, free=1 << 40):
             await nursery.start(arrivals.run)
             arriving = arrivals.bring(ref(plane), [b"\1" * 32])
             try:
-                with trio.fail_after(10), pytest.raises(StorageFull) as caught:
+                with bounded(), pytest.raises(StorageFull) as caught:
                     await arriving.ready(0)
             finally:
                 arriving.close()
@@ -67,7 +68,7 @@ async def test_over_http_it_is_a_507_before_the_first_byte(tmp_path):
         await stream.send_all(GET % b"")
         await until(lambda: source.growing.readers == 1)
         source.growing.fail(disk_full("no space left on device"))
-        with trio.fail_after(10):
+        with bounded():
             status, _, body = await read_answer(stream, bytearray())
     assert status == 507
     assert b"storage-full" in body
@@ -78,7 +79,7 @@ async def test_after_the_first_byte_the_answer_is_cut_and_not_passed_off_as_whol
     async with sourced(tmp_path) as (source, server), await dial(server) as stream:
         await stream.send_all(GET % b"")
         source.come(0)
-        with trio.fail_after(10):
+        with bounded():
             first = await stream.receive_some()
             source.growing.fail(disk_full("no space left on device"))
             got = first + await read_to_end(stream)

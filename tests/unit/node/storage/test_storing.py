@@ -25,8 +25,9 @@ from pyrsia.store.scrub import IN_A_ROW
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.wire.text import unb32
 from tests.reference.memory_database import MemoryDatabase
-from tests.reference.parts import Kept, until
+from tests.reference.parts import Kept
 from tests.reference.story import Story
+from tests.reference.waiting import until
 
 PURL = "pkg:pypi/idna@1.0"
 

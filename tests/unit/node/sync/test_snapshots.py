@@ -39,6 +39,7 @@ from pyrsia.wire.epochs import EpochEnd, SealedEnd, members_hash
 from pyrsia.wire.text import b32
 from tests.reference.ledger import key, make_genesis
 from tests.reference.past import Past
+from tests.reference.waiting import bounded
 
 MANY = 10**9
 
@@ -477,7 +478,7 @@ async def test_a_peer_that_gives_up_half_way_costs_nothing_that_came(made):
         return answer
 
     giver.lie = breaks
-    with pytest.MonkeyPatch.context() as patched, trio.fail_after(20):
+    with pytest.MonkeyPatch.context() as patched, bounded(20):
         patched.setattr(snapshot.answer, "__defaults__", (20_000,))
         node = joiner([giver])
         with pytest.raises(NotGiven):

@@ -11,7 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 from pyrsia.errors import PyrsiaError, Refusal, Unavailable
 from pyrsia.node.upstream import downloading, files
 from pyrsia.units import CHUNK_BYTES, Limit
-from tests.unit.node.upstream.toy import in_front, listening, plain, sha256, until, whole
+from tests.reference.waiting import bounded, until
+from tests.unit.node.upstream.toy import in_front, listening, plain, sha256, whole
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 JAR = "org/acme/lib/1.0/lib-1.0.jar"
@@ -233,7 +234,7 @@ async def test_when_the_last_reader_has_left_the_download_ends(up, front, tmp_pa
     assert await two.ready(0) > 0
     two.close()
     two.close()
-    with trio.fail_after(10):
+    with bounded():
         await gone.wait()
     await until(lambda: not left(tmp_path))
     assert len(up.asked) == 1
@@ -273,7 +274,7 @@ async def test_who_asks_and_leaves_before_an_answer_leaves_nothing_behind(up, fr
             nursery.start_soon(front.proxy.file, LIB, JAR)
             await until(lambda: up.asked)
             nursery.cancel_scope.cancel()
-    with trio.fail_after(10):
+    with bounded():
         await gone.wait()
     assert not scope.cancelled_caught
     assert left(tmp_path) == []

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia.serve import via
+from tests.reference.waiting import bounded
 from tests.unit.node.upstream.toy import SIX, Upstream, in_front, listening, plain, whole
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
@@ -41,7 +42,7 @@ async def circle(stack, tmp_path, size):
 async def test_a_question_ends_where_it_comes_round(tmp_path, size):
     async with AsyncExitStack() as stack:
         doors, fronts = await circle(stack, tmp_path, size)
-        with trio.fail_after(10):
+        with bounded():
             assert await fronts[0].proxy.document(SIX, "six/") is None
         chains = [one.headers["pyrsia-via"] for door in (*doors[1:], doors[0]) for one in door.asked]
 
@@ -56,7 +57,7 @@ async def test_all_nodes_of_a_circle_ask_at_once_and_none_waits_for_ever(tmp_pat
         async def ask(front):
             found.append(await front.proxy.document(SIX, "six/"))
 
-        with trio.fail_after(20):
+        with bounded():
             async with trio.open_nursery() as nursery:
                 for front in fronts * 3:
                     nursery.start_soon(ask, front)

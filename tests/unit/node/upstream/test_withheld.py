@@ -10,8 +10,9 @@ from pyrsia.knowledge.known import Advisory, Known
 from pyrsia.policy import evaluate, rules
 from pyrsia.serve.maven.proxied import opened
 from pyrsia.serve.maven.sums import SumCache
+from tests.reference.waiting import until
 from tests.unit.node.upstream.test_spellings import judging
-from tests.unit.node.upstream.toy import in_front, listening, plain, sha256, until, whole
+from tests.unit.node.upstream.toy import in_front, listening, plain, sha256, whole
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 JAR = "org/mallory/again/1/again-1.jar"

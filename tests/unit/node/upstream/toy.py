@@ -227,10 +227,3 @@ async def whole(arriving: object) -> bytes:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-async def until(true: Callable[[], object], seconds: float = 10) -> None:
-    """Wait for a condition; what a socket carries comes when it comes."""
-    with trio.fail_after(seconds):
-        while not true():
-            await trio.sleep(0.002)

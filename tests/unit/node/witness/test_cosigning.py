@@ -22,9 +22,10 @@ from pyrsia.verify.epochs import Line
 from tests.reference import merkle
 from tests.reference.governance import secret
 from tests.reference.ledger import key
-from tests.reference.parts import Kept, ring, until
+from tests.reference.parts import Kept, ring
 from tests.reference.reigns import KeptReigns
 from tests.reference.story import signature_lines
+from tests.reference.waiting import bounded, until
 
 
 class Member:
@@ -85,7 +86,7 @@ class Member:
         return SignedNote(head.text(), tuple(lines)).encode()
 
     async def run(self, test):
-        with trio.fail_after(10):
+        with bounded(10):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.cosigning.run)
                 await test()

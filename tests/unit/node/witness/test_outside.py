@@ -25,8 +25,9 @@ from pyrsia.store.rocks import Database
 from pyrsia.units import TreeSize, needed
 from tests.reference import merkle
 from tests.reference.ledger import key
-from tests.reference.parts import Kept, until
+from tests.reference.parts import Kept
 from tests.reference.story import signature_lines
+from tests.reference.waiting import bounded, until
 from tests.unit.serve.toy import TOKEN, ToyNode
 
 OWN = keys.KeyPair(b"w" * 32)
@@ -128,7 +129,7 @@ def cosigns(request):
 
 
 async def running(outside, test, bound_s=20):
-    with trio.fail_after(bound_s):
+    with bounded(bound_s):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(outside.run)
             await test()

@@ -1,7 +1,6 @@
 """A node as a witness: what is on disk before it answers, what survives a crash, what stays bounded."""
 
 import errno
-import gc
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,9 @@ from pyrsia.node.witness import marks
 from pyrsia.node.witness.witnessing import FEW_KEYS, GROWTHS, MAX_EVIDENCE, WAITING, open_witnessing
 from pyrsia.store import layout
 from pyrsia.store.rocks import Batch, Database
+from tests.reference.garbage import collected
 from tests.reference.toylog import ORIGIN, ToyLog
+from tests.reference.waiting import bounded
 
 LOG = ToyLog()
 HASH = origin_hash(ORIGIN)
@@ -120,7 +121,7 @@ async def test_nothing_is_answered_before_it_is_on_disk(node, monkeypatch):
     async def ask():
         told.append(await node.tell(0, 5))
 
-    with trio.fail_after(10):
+    with bounded():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
@@ -223,7 +224,7 @@ async def test_of_two_requests_at_once_one_is_told_the_other_s_size(node):
     async def ask(size):
         told[size] = await node.tell(5, size)
 
-    with trio.fail_after(10):
+    with bounded():
         async with trio.open_nursery() as nursery:
             for size in (9, 7, 12):
                 nursery.start_soon(ask, size)
@@ -249,7 +250,7 @@ async def test_who_waits_is_bounded(node, monkeypatch):
         except Refusal as refusal:
             answers.append(refusal.answer.http)
 
-    with trio.fail_after(10):
+    with bounded():
         async with trio.open_nursery() as nursery:
             for _ in range(WAITING.value + 4):
                 nursery.start_soon(ask)
@@ -521,12 +522,11 @@ async def test_a_crash_while_the_key_is_made_leaves_no_key_without_memory(tmp_pa
     def crash(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
+    # The database of the crashed process is closed by its end; here its lock goes with the object.
+    with collected(), monkeypatch.context() as patched:
         patched.setattr(keys, "keep_key", crash)
         with pytest.raises(KeyboardInterrupt):
             Node(tmp_path)
-    # The database of the crashed process is closed by its end; here its lock goes with the object.
-    gc.collect()
     node = Node(tmp_path)
     assert node.witness.stopped == ""
     assert isinstance(await node.tell(0, 5), bytes)

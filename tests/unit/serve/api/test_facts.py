@@ -19,7 +19,7 @@ from pyrsia.serve.guard import Guard
 from pyrsia.serve.http.connection import Scope
 from pyrsia.serve.http.streaming import Stored
 from pyrsia.units import MAX_API_ROWS, MAX_AUDIT_BYTES, MAX_AUDITED, MAX_FACTS_BYTES, MAX_FACTS_TOLD
-from tests.reference.parts import until
+from tests.reference.waiting import until
 from tests.unit.serve.talk import dial
 from tests.unit.serve.toy import TOKEN, ToyNode, serving, toy_app
 from tests.unit.serve.toyknowledge import Memory, row
@@ -244,9 +244,7 @@ async def test_who_follows_and_leaves_is_not_waited_for(node: ToyNode) -> None:
             seen = b""
             while b'"leaf":3' not in seen:
                 seen += await stream.receive_some()
-        with trio.fail_after(5):
-            while server.connections:
-                await trio.sleep(0.01)
+        await until(lambda: not server.connections)
     assert b'"leaf":3' in seen
 
 

@@ -17,6 +17,7 @@ from pyrsia.serve.desks.views import ProjectFile
 from pyrsia.serve.http.server import Receive, Scope, Send, Server
 from pyrsia.store.growing import Growing
 from pyrsia.units import CHUNK_BYTES
+from tests.reference.waiting import until
 from tests.unit.serve.talk import dial, read_answer, read_to_end, say, serving
 
 STEP = CHUNK_BYTES.value
@@ -61,12 +62,6 @@ async def sourced(tmp_path: Path) -> AsyncIterator[tuple[Source, Server]]:
     async with serving(source) as server:
         yield source, server
         source.growing.fail("the test is over")
-
-
-async def until(condition: Any) -> None:
-    with trio.fail_after(10):
-        while not condition():
-            await trio.sleep(0.001)
 
 
 async def test_bytes_are_sent_as_they_come_and_the_connection_is_kept(tmp_path: Path) -> None:

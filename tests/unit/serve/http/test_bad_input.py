@@ -13,6 +13,7 @@ from pyrsia.errors import Refusal
 from pyrsia.serve.answers import send_file, send_refusal
 from pyrsia.serve.http.server import HttpLimits, Receive, Scope, Send, Server
 from pyrsia.units import MAX_HTTP_BODY_READ_BYTES
+from tests.reference.waiting import bounded, until
 from tests.unit.serve.talk import dial, read_answer, read_to_end, say, serving
 
 DATA = os.urandom(1_000)
@@ -59,9 +60,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[tuple[Registry, Server]]:
     app = Registry(tmp_path)
     async with serving(app, limits=LIMITS) as server:
         yield app, server
-        with trio.fail_after(10):
-            while server.connections:
-                await trio.sleep(0.005)
+        await until(lambda: not server.connections)
 
 
 WHOLE = (200, None, DATA)
@@ -189,7 +188,7 @@ async def test_a_head_that_dribbles_ends_in_time_however_many_bytes_it_has(tmp_p
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(dribble)
-            with trio.fail_after(5):
+            with bounded():
                 got = await stream.receive_some()
             nursery.cancel_scope.cancel()
         assert got.startswith(b"HTTP/1.1 408 ")
@@ -204,7 +203,5 @@ async def test_a_client_that_asks_and_leaves_costs_nothing_afterwards(tmp_path: 
             stream = await dial(server)
             await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * answers)
             await stream.aclose()
-        with trio.fail_after(10):
-            while server.connections:
-                await trio.sleep(0.005)
+        await until(lambda: not server.connections)
         assert len(os.listdir("/proc/self/fd")) == before

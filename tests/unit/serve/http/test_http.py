@@ -29,6 +29,7 @@ from pyrsia.serve.http.server import (
     write_token,
 )
 from pyrsia.units import MAX_SENDFILE_BYTES
+from tests.reference.waiting import bounded
 from tests.unit.serve.http.test_reading import MALFORMED
 from tests.unit.serve.talk import dial, read_answer, read_to_end, say, serving
 
@@ -470,7 +471,7 @@ async def test_receive_tells_when_the_client_leaves() -> None:
         stream = await dial(server)
         await stream.send_all(GET % b"")
         await stream.aclose()
-        with trio.fail_after(10):
+        with bounded():
             await told.wait()
 
 

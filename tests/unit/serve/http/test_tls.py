@@ -13,6 +13,7 @@ import trio
 from pyrsia.errors import Refusal
 from pyrsia.serve.http.server import Listener, Receive, Scope, Send, Server, listen_tcp
 from pyrsia.serve.http.tls import configured, tls_context
+from tests.reference.waiting import until
 from tests.unit.serve.certificates import make_certificate
 from tests.unit.serve.talk import read_answer, read_to_end, say, serving
 
@@ -128,21 +129,16 @@ async def test_a_broken_handshake_ends_only_its_connection(listener, trusting, b
         async with await dial_tls(server, trusting) as stream:
             await stream.send_all(GET % b"x")
             assert (await read_answer(stream, bytearray()))[2] == b"https "
-        with trio.fail_after(5):
-            while server.connections:
-                await trio.sleep(0.01)
+        await until(lambda: not server.connections)
 
 
 async def test_a_client_that_leaves_is_noticed_while_its_answer_is_made(listener, trusting, blob) -> None:
     async with serving(app_of(blob), own=listener) as server:
         stream = await dial_tls(server, trusting)
         await stream.send_all(GET % b"wait")
-        with trio.fail_after(5):
-            while not server.connections:
-                await trio.sleep(0.01)
-            await stream.transport_stream.aclose()
-            while server.connections:
-                await trio.sleep(0.01)
+        await until(lambda: server.connections)
+        await stream.transport_stream.aclose()
+        await until(lambda: not server.connections)
 
 
 async def test_a_file_that_shrank_is_cut_and_never_looks_whole(listener, trusting, blob) -> None:

@@ -6,8 +6,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from pyrsia.serve.http.exchange import BodyFault, Fault
 from pyrsia.serve.http.waiting import while_there
+from tests.reference.waiting import until
 from tests.unit.node.upstream.toy import bare_environment as bare_environment
-from tests.unit.node.upstream.toy import in_front, listening, plain, sha256, until, whole
+from tests.unit.node.upstream.toy import in_front, listening, plain, sha256, whole
 
 
 class Opened:

@@ -26,6 +26,7 @@ from pyrsia.serve.workers import accel, forward
 from pyrsia.serve.workers.answers import Answer
 from pyrsia.serve.workers.forward import Forward
 from pyrsia.units import Limit
+from tests.reference.waiting import bounded, until
 from tests.unit.serve.talk import dial, read_to_end, say
 
 SIZE = 1_000_001
@@ -223,7 +224,7 @@ async def test_a_client_that_waits_for_100_gets_it_once_the_node_wants_the_body(
         await stream.send_all(
             b"PUT /put HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
         )
-        with trio.fail_after(5):
+        with bounded():
             assert await stream.receive_some() == b"HTTP/1.1 100 Continue\r\n\r\n"
         await stream.send_all(b"body")
         await stream.send_eof()
@@ -238,8 +239,7 @@ async def test_the_node_learns_that_a_client_left(node: Node, monkeypatch: pytes
         await node.reading.wait()
         await stream.aclose()
         await node.left.wait()
-        while ours.connections or worker.connections:
-            await trio.sleep(0.01)
+        await until(lambda: not ours.connections and not worker.connections)
 
 
 async def test_what_is_left_of_an_answer_whose_client_left_is_nobody_elses(
@@ -252,14 +252,12 @@ async def test_what_is_left_of_an_answer_whose_client_left_is_nobody_elses(
             got = b""
             while not got.endswith(b"aaa"):
                 got += await leaving.receive_some()
-        while worker.connections:
-            await trio.sleep(0.01)
+        await until(lambda: not worker.connections)
         node.go_on.set()
         answer = await say(worker, b"GET /get HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert answer.endswith(b"GET /get? 0")
         assert b"evil" not in answer
-        while ours.connections > 1:  # the link of the first is closed, not kept
-            await trio.sleep(0.01)
+        await until(lambda: ours.connections <= 1)  # the link of the first is closed, not kept
 
 
 async def test_a_client_that_says_it_sends_nothing_more_is_answered(node: Node) -> None:
@@ -339,8 +337,7 @@ async def test_without_a_node_and_without_the_file_it_is_503(node: Node) -> None
         node.blob, ours.app = real, node
         assert (await client.get("/file")).status_code == 200
         ours.drain(0)
-        while ours.connections:
-            await trio.sleep(0.01)
+        await until(lambda: not ours.connections)
         assert (await client.get("/get")).status_code == 503
 
 
@@ -368,8 +365,7 @@ async def test_a_link_that_the_node_closed_meanwhile_costs_no_request(node: Node
             assert (await client.get("/get")).status_code == 200
             for connection in tuple(ours._open["worker"]):
                 connection.close_if_idle()
-            while ours.connections:
-                await trio.sleep(0.001)
+            await until(lambda: not ours.connections)
             answer = await client.request(method, "/again", content=b"body" if method == "PUT" else b"")
             assert (answer.status_code, answer.text.split()[0]) == (200, method)
 
