@@ -1,14 +1,19 @@
 """HTTP clients as an `Outbound` wants them: certificates, proxies, netrc, and the guard of addresses."""
 
+import functools
 import os
 import ssl
 from pathlib import Path
+from typing import Final
 
 import httpx
 
 from pyrsia.builds.outbound.addresses import Guard
 from pyrsia.builds.outbound.settings import Outbound
 from pyrsia.errors import Refusal
+from pyrsia.units import Limit
+
+CONTEXTS: Final = Limit(8, "sets of trusted certificates kept read: a node's configuration names one or two")
 
 
 def netrc() -> httpx.Auth | None:
@@ -64,19 +69,13 @@ def _proxies(config: Outbound) -> dict[str, str | None]:
 
 
 def _tls(config: Outbound, trusted: bool, own: bool) -> ssl.SSLContext:
+    """What connections are made with: one for all clients that trust the same and show nothing of their own."""
     try:
-        if trusted:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        elif config.cert is None:
-            context = ssl.create_default_context()
-        elif Path(config.cert).is_dir():
-            context = ssl.create_default_context(capath=config.cert)
-        else:
-            context = ssl.create_default_context(cafile=config.cert)
         if config.client_cert and own:
+            context = _context(config.cert, trusted)
             context.load_cert_chain(config.client_cert)
+            return context
+        return _shared(config.cert, trusted, _state(config.cert))
     except (OSError, ssl.SSLError) as error:
         raise Refusal(
             "config-invalid",
@@ -84,4 +83,36 @@ def _tls(config: Outbound, trusted: bool, own: bool) -> ssl.SSLContext:
             who="the options that name certificates (pip: cert and client-cert)",
             do="correct the path",
         ) from error
+
+
+def _context(cert: str | None, trusted: bool) -> ssl.SSLContext:
+    if trusted:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif cert is None:
+        context = ssl.create_default_context()
+    elif Path(cert).is_dir():
+        context = ssl.create_default_context(capath=cert)
+    else:
+        context = ssl.create_default_context(cafile=cert)
     return context
+
+
+@functools.lru_cache(CONTEXTS.value)
+def _shared(cert: str | None, trusted: bool, state: tuple[object, ...]) -> ssl.SSLContext:
+    """A context that nobody changes any more. To read a system's certificates costs 20 ms of the node's one loop."""
+    return _context(cert, trusted)
+
+
+def _state(cert: str | None) -> tuple[object, ...]:
+    """What changes when the certificates do that a new context would read."""
+    system = ssl.get_default_verify_paths()
+    found: list[object] = []
+    for path in (cert,) if cert is not None else (system.cafile, system.capath):
+        try:
+            info = os.stat(path) if path else None
+        except OSError:  # the context says what is wrong with it
+            info = None
+        found.append(info and (path, info.st_ino, info.st_size, info.st_mtime_ns))
+    return tuple(found)

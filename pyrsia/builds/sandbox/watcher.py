@@ -21,6 +21,7 @@ from pyrsia import units
 from .model import BuildLimits, Ended
 
 _RESIDENT: Final = re.compile(rb"^Rss(?:Anon|Shmem):\s+(\d+) kB$", re.M)
+_STAT_BYTES: Final = 4_096  # 52 numbers and a name of 64 bytes; the kernel gives all of it at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,16 @@ class Sample:
 def _stat(pid: int) -> tuple[Member, int] | None:
     """(member, parent) of a living process; None where it is gone or a zombie. proc(5), fields 3, 4, 22."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
-    fields = text.rpartition(b")")[2].split()
+    try:  # without a file object: every process of the machine is asked at every look
+        text = os.read(fd, _STAT_BYTES)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    fields = text.rpartition(b")")[2].split(None, 20)
     if len(fields) < 20 or fields[0] in (b"Z", b"X"):
         return None
     return Member(pid, int(fields[19])), int(fields[1])
