@@ -277,7 +277,7 @@ def test_a_build_drawn_in_one_epoch_gets_its_verdict_in_the_next_and_new_keys_si
 class Approving(threading.Thread):
     """Has one node after the other approve a motion, again and again until the node says that it has."""
 
-    def __init__(self, network: ChaosNetwork, motion: str, nodes: list[Node], *, tries: int = 400) -> None:
+    def __init__(self, network: ChaosNetwork, motion: str, nodes: list[Node], *, tries: int = 4_000) -> None:
         super().__init__()
         self.network, self.motion, self.nodes, self.tries = network, motion, nodes, tries
         self.phase = ""
@@ -318,7 +318,7 @@ def test_a_follower_becomes_a_validator_while_others_are_killed_and_nothing_ackn
             network.kill(victim)
             network.start(victim)
             network.wait_ready(victim)
-        approving.join(60)
+        approving.join(240)  # each node may take a quarter of it to start
         for node in network.nodes:  # whoever has not seen the end of the epoch on disk sees it now
             network.kill(node)
         network.start_all()
@@ -580,10 +580,11 @@ def test_outside_everything_is_believed_by_genesis_alone_over_every_epoch(stage:
     ):
         told = nobody.run(*command)
         assert told.code == 0, (command, told.out, told.err)
-    network.wait(lambda: stage.tailed()[-1:] == [size - 1], 30, "the tail is not at the end")
-    network.wait(lambda: stage.copied() == size, 30, "the mirror is not at the end")
+    # What builders say of a check of theirs may come behind the last word.
+    network.wait(lambda: stage.tailed()[-1:] >= [size - 1], 30, "the tail is not at the end")
+    network.wait(lambda: stage.copied() >= size, 30, "the mirror is not at the end")
     assert [process.poll() for process in stage.followers] == [None, None]
-    assert stage.tailed() == list(range(size))
+    assert stage.tailed()[:size] == list(range(size))
     assert nobody.run("log", "fsck", stage.copy, "--trust", network.trust).code == 0
     note = stage.desk / "mirror" / "checkpoint"
     told = stage.late.run("log", "policy", "--node", node.http, "--check", note, "--json")

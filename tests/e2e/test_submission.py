@@ -34,7 +34,7 @@ def signed(network, author, text):
 class Sender(threading.Thread):
     """Sends bytes to one node until it acknowledges them, whatever happens to the node."""
 
-    def __init__(self, node, raw, *, tries=400):
+    def __init__(self, node, raw, *, tries=4_000):
         super().__init__()
         self.node, self.raw, self.tries, self.answer = node, raw, tries, None
         self.start()
@@ -49,7 +49,7 @@ class Sender(threading.Thread):
                 time.sleep(0.05)  # it is being killed, or starts; bounded by `tries`
 
     def told(self):
-        self.join(120)
+        self.join(240)
         assert self.answer is not None, "nothing was acknowledged"
         return self.answer
 
