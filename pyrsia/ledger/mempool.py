@@ -415,11 +415,14 @@ class _Drain:
 def _within_a_day(entry: Entry, now_ms: int) -> None:
     """Refuse what no block takes for longer than clocks differ: it would wait here, and its author without a word.
 
-    `now_ms`: by whichever clock is ahead; after a day without blocks theirs is a day behind.
+    Not for good: a builder tries again once its clock is right.
+
+    Args:
+        now_ms: by whichever clock is ahead; after a day without blocks theirs is a day behind.
     """
     if entry.until_ms > now_ms + MAX_UNTIL_MS.value + CLOCK_AHEAD_MS.value:
         raise Refusal(
-            "entry-refused",
+            "not-yet",
             what="its `until` is more than 24 hours ahead",
             who="the entry's author",
             do="look at the clock of the machine that signed it, and sign it anew",
