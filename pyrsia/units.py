@@ -409,6 +409,9 @@ MAX_FACTS_BYTES = Limit(
     "500 facts of 16 KB as people write them: far above an advisory with its ranges and its paragraph",
 )
 MAX_AUDIT_BYTES = Limit(1 << 20, "1,000 purls of 300 characters, three times over")
+MAX_FILES_SOUGHT = Limit(
+    50_000, "newest files of a package among which those of one version are sought: a second, in turns"
+)
 MAX_OVERVIEW_VERSIONS = Limit(
     200, "of one package in an answer, the newest: half a MB; each other one is asked for by its own purl"
 )

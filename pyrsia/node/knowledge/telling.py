@@ -33,7 +33,7 @@ from pyrsia.node.log.times import Moment
 from pyrsia.node.members.past import PastMembers
 from pyrsia.node.pulse import Pulse
 from pyrsia.serve.desks.knowing import NEWEST, AsOf, FactRow, FactsTold
-from pyrsia.units import HASH_BYTES, Limit
+from pyrsia.units import HASH_BYTES, MAX_FILES_SOUGHT, Limit
 from pyrsia.wire import canonical
 from pyrsia.wire import purl as purls
 
@@ -132,9 +132,9 @@ class Telling:
         _check_kind(kind)
         moment = await self.moment(at)
         page = _Page(self, moment, kind, count, await self.called(moment))
-        files = await self._files(about, moment.size) if about.asked is not None else []
-        about = replace(about, files=frozenset(DIGEST + one for one in files[: MAX_FILES.value]))
-        keys = [about.key, *(digest_key(one) for one in files[: MAX_FILES.value])]
+        files, every = await self._files(about, moment.size) if about.asked is not None else ([], True)
+        about = replace(about, files=frozenset(DIGEST + one for one in files))
+        keys = [about.key, *(digest_key(one) for one in files)]
         here = self._log.here_from(first)
         following = here
         while following < moment.size and not page.over:
@@ -146,20 +146,33 @@ class Telling:
                     break
             else:
                 following = behind
-        whole = here == first and len(files) <= MAX_FILES.value
+        whole = here == first and every
         return page.told(subject, whole, following if following < moment.size else -1)
 
-    async def _files(self, about: Subject, size: int) -> list[str]:
-        """Digests of the files that a version had among the first `size` leaves, each once."""
+    async def _files(self, about: Subject, size: int) -> tuple[list[str], bool]:
+        """Digests of the files that a version had among the first `size` leaves, each once, and whether that is all.
+
+        The newest are looked at first. Files of one version have the same purl, which is read once: that is the most
+        of the work.
+        """
         found: dict[str, None] = {}
         of = purls.parse(about.text)
-        for at, (placed, _) in enumerate(views.project_history(self._log.state, str(of.versionless))):
+        ours: dict[str, bool] = {}
+        history = views.project_history(self._log.state, str(of.versionless), newest=True, size=size)
+        for at, (placed, _) in enumerate(history):
+            if at >= MAX_FILES_SOUGHT.value:
+                return list(found), False
             if at % FILES_A_TURN == FILES_A_TURN - 1:
                 await trio.lowlevel.checkpoint()
-            version = purls.parse(placed.body["purl"]).version
-            if placed.leaf < size and same(of.package.type, of.version, version):
-                found[placed.body["sha256"]] = None
-        return list(found)
+            text = placed.body["purl"]
+            if text not in ours:
+                ours[text] = bool(same(of.package.type, of.version, purls.parse(text).version))
+            if not ours[text] or placed.body["sha256"] in found:
+                continue
+            if len(found) >= MAX_FILES.value:
+                return list(found), False
+            found[placed.body["sha256"]] = None
+        return list(found), True
 
     async def _stretch(self, keys: Sequence[bytes], first: int, size: int) -> tuple[list[int], int]:
         """The next leaves of these histories from `first` on, below `size`, and the leaf behind which nothing was

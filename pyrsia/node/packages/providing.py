@@ -44,15 +44,12 @@ from pyrsia.serve.desks.providing import (
     VersionView,
     worst,
 )
-from pyrsia.units import MAX_API_ROWS, MAX_AUDITED, MAX_OVERVIEW_VERSIONS, Limit
+from pyrsia.units import MAX_API_ROWS, MAX_AUDITED, MAX_FILES_SOUGHT, MAX_OVERVIEW_VERSIONS, Limit
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
 
 MAX_FILES = Limit(
     5_000, "newest of one package that are told of: a version has some tens, an image some hundred"
-)
-MAX_LOOKED = Limit(
-    50_000, "newest files of a package among which those of one version are sought: a second, in turns"
 )
 MAX_FACTS = Limit(
     5_000, "facts about one package that are told: 5 pages of the desk; advisories are counted by it"
@@ -136,7 +133,7 @@ class Provider:
         told = await self._told(package, at)
         found = await self._published(package, wanted.version, told.size)
         if not found.files:
-            among = "" if found.whole else f", among the newest {MAX_LOOKED.value} files of the package"
+            among = "" if found.whole else f", among the newest {MAX_FILES_SOUGHT.value} files of the package"
             raise _unknown(purl, f"the log publishes no file of it at that moment{among}")
         most = min(most, MAX_OVERVIEW_VERSIONS.value)
         shown = await newest_first(wanted.type, list(found.files), most)
@@ -192,7 +189,7 @@ class Provider:
         whole = True
         history = views.project_history(self._reads, package, newest=True, size=size)
         for count, (placed, _) in enumerate(history):
-            if count >= MAX_LOOKED.value or len(found) >= MAX_FILES.value:
+            if count >= MAX_FILES_SOUGHT.value or len(found) >= MAX_FILES.value:
                 whole = False
                 break
             if count % LOOKED_A_TURN == 0:

@@ -1,7 +1,9 @@
 """What a node knows of versions, now and then, against the log replayed from its beginning."""
 
 from contextlib import aclosing
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 import trio
 import trio.lowlevel
@@ -466,6 +468,35 @@ async def test_a_filter_that_meets_nothing_ends_after_its_share_of_work(world, m
     assert met == 3
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(["1.0", "1.0.0", "2.0", "1.0rc1"]), st.integers(0, 5)), max_size=12),
+    st.integers(0, 130),
+    st.integers(0, 13),
+    st.integers(0, 6),
+)
+def test_the_files_of_a_version_are_those_that_a_walk_over_all_finds_or_the_newest_and_it_is_said(
+    made, size, sought, most
+):
+    """Against the whole history read without bounds; one file may be published under several spellings, and again."""
+    key = "project/pkg:pypi/idna"
+    rows = {key: len(made)}
+    for at, (version, file) in enumerate(made):
+        body = {"purl": f"pkg:pypi/idna@{version}", "sha256": f"{file:064}"}
+        rows[f"{key}/{at:016}"] = {"leaf": 10 * at, "body": body, "served": True}
+    log = SimpleNamespace(state=lambda name: msgspec.json.encode(rows[name.decode()]))
+    there = [one for at, one in enumerate(made) if 10 * at < size][::-1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telling, "MAX_FILES_SOUGHT", Limit(sought, "a test's"))
+        patch.setattr(telling, "MAX_FILES", Limit(most, "a test's"))
+        asking = Telling(log, None, Pulse())._files(telling.Subject.parse("pkg:pypi/idna@1"), size)
+        found, whole = trio.run(lambda: asking)
+    every = dict.fromkeys(f"{file:064}" for version, file in there if version in ("1.0", "1.0.0"))
+    near = dict.fromkeys(f"{file:064}" for version, file in there[:sought] if version in ("1.0", "1.0.0"))
+    assert found == list(near)[:most]
+    assert whole == (len(there) <= sought and len(every) <= most)
+    assert not whole or found == list(every)
+
+
 async def test_what_is_said_of_a_version_s_file_is_told_with_the_version(tmp_path, monkeypatch):
     """And not what is said of another's, nor of one that was published later; pages of it join."""
     world = Words(tmp_path)
@@ -499,6 +530,9 @@ async def test_what_is_said_of_a_version_s_file_is_told_with_the_version(tmp_pat
         (page, *_) = [await told.facts("pkg:pypi/idna@1.0", NOW, kind="", first=0, count=100)]
         assert [row.by_ms > 0 for row in page.facts] == [row.by >= 0 for row in page.facts]
         monkeypatch.setattr(telling, "MAX_FILES", Limit(0, "a test's"))
+        assert not (await told.facts("pkg:pypi/idna@1.0", NOW, kind="", first=0, count=100)).whole
+        monkeypatch.undo()
+        monkeypatch.setattr(telling, "MAX_FILES_SOUGHT", Limit(0, "a test's"))
         assert not (await told.facts("pkg:pypi/idna@1.0", NOW, kind="", first=0, count=100)).whole
     finally:
         world.close()

@@ -280,7 +280,7 @@ async def test_of_more_files_than_are_told_of_the_newest_are_and_the_answer_says
     for version in ("3.0", "1.0"):  # of the one that is asked about only its own files count
         assert (await told.overview(f"{PURL}@{version}", AsOf())).versions
 
-    monkeypatch.setattr(providing, "MAX_LOOKED", Limit(1, "less than there are"))
+    monkeypatch.setattr(providing, "MAX_FILES_SOUGHT", Limit(1, "less than there are"))
     assert not (await told.overview(f"{PURL}@3.0", AsOf())).whole
     with pytest.raises(Refusal, match="newest 1 files"):
         await told.overview(f"{PURL}@1.0", AsOf())
