@@ -81,6 +81,7 @@ class Broadcasting:
         self._asking: set[NodeId] = set()
         self._changed = trio.Event()
         self._border = Border("broadcasts are not asked for")
+        self._hearing = Border("a broadcast is not heard")
 
     # -- the part --
 
@@ -148,7 +149,8 @@ class Broadcasting:
     # -- what comes --
 
     def _on_frame(self, node: NodeId, data: bytes) -> None:
-        self._do(self.core.on_frame(trio.current_time(), self._now_ms(), node, data))
+        with self._hearing.turn():  # anybody who is followed publishes what it likes
+            self._do(self.core.on_frame(trio.current_time(), self._now_ms(), node, data))
 
     def _on_followed(self, node: NodeId) -> None:
         self._pulls.on_followed(trio.current_time(), node)

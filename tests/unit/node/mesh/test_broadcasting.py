@@ -339,5 +339,22 @@ async def test_a_bug_that_an_answer_of_a_peer_finds_ends_one_question_and_no_nod
     assert lines.count("broadcasts are not asked for: a fault of ours") == 1
 
 
+async def test_a_bug_that_a_published_frame_finds_ends_no_node(caplog):
+    async with town(None, "ann", "bob") as made:
+        good = made.ann.casts.core.on_frame
+
+        def fails(*given):
+            made.ann.casts.core.on_frame = good
+            raise KeyError("an origin that was forgotten")
+
+        await made.joined("ann", "bob")
+        made.ann.casts.core.on_frame = fails
+        made.ann.casts.air._on_frame(made.bob.id, b"news/")
+        said = await made.bob.desk.broadcast("news/", "hello")
+        await until(lambda: heard_by(made.ann, said))
+    lines = [one.getMessage() for one in caplog.records]
+    assert lines.count("a broadcast is not heard: a fault of ours") == 1
+
+
 def heard_by(node, said):
     return any(row.text == said.text for row in node.casts.heard._rows)
