@@ -6,10 +6,19 @@ Async tests run on trio through anyio's plugin; warnings are errors.
 
 import gc
 import os
-import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is the machine's affair. Hypothesis sees to it where CI is set; elsewhere this does.
+settings.register_profile(
+    "unhurried",
+    settings.get_profile(settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture
@@ -27,13 +36,9 @@ def vectors() -> Path:
 
 
 def pytest_collection_finish() -> None:
-    """Half a million objects of collected tests stay until the end: no collection of garbage looks at them again.
-
-    Not before Hypothesis is loaded: it then asks what refers to trio's generator, and frozen objects do not count.
-    """
-    if "hypothesis" in sys.modules:
-        gc.collect()
-        gc.freeze()
+    """Half a million objects of collected tests stay until the end: no collection of garbage looks at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
