@@ -24,6 +24,12 @@ from pyrsia_tui.feed import MAX_SNAPSHOT_BYTES, Away, Feed
 from tests.reference.fakenode import FakeNode
 
 
+@pytest.fixture(autouse=True)
+def only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes more than a second for a screen: the next answer of a script would be shown already."""
+    monkeypatch.setattr("pyrsia_tui.app.REFRESH_S", 3_600.0)
+
+
 def snapshot(size: int = 41, *, cosigned: int = 3, name: str = "fern") -> Snapshot:
     log = LogStatus(size, "ab" * 32, 12, 14, 1_764_000_000_000, size, 1_764_000_000, cosigned, 4)
     node = NodeStatus(
