@@ -33,6 +33,7 @@ ECOSYSTEMS: Final = ("conan", "maven", "oci", "pip", "witness")  # that every bu
 
 START_S: Final = 60.0  # imports and RocksDB take 2 s on a two-core machine, 20 on one that does much else
 STOP_S: Final = 3.0  # what a person waits after Ctrl-C
+GONE_S: Final = 60.0  # what a killed process may take on a machine that does much else
 POLL_S: Final = 0.05
 WATCH_S: Final = 0.5
 
@@ -277,7 +278,7 @@ class Network:
         """SIGKILL, as a power cut would look from outside."""
         if node.process is not None:
             node.process.kill()
-            node.process.wait(STOP_S)
+            node.process.wait(GONE_S)
             node.process = None
 
     def stop(self, node: Node) -> None:
@@ -289,7 +290,7 @@ class Network:
             node.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             node.process.kill()
-            node.process.wait(STOP_S)
+            node.process.wait(GONE_S)
         node.process = None
 
     def stop_all(self) -> None:
@@ -305,7 +306,7 @@ class Network:
                 node.process.wait(max(0.05, end_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 node.process.kill()
-                node.process.wait(STOP_S)
+                node.process.wait(GONE_S)
             node.process = None
 
     def watch(self) -> None:

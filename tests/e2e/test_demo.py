@@ -207,12 +207,12 @@ def test_the_follower_fetched_from_peers_and_built_nothing(demo):
     assert set(moved["sources"]) <= validators
 
 
-def pip_install(demo: dict[str, Any], into: Path) -> subprocess.CompletedProcess[str]:
+def pip_install(demo: dict[str, Any], into: Path, patience_s: int) -> subprocess.CompletedProcess[str]:
     index = f"{node(demo, 'follower')['http']}/pypi/simple/"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     return subprocess.run(
         [
-            sys.executable, "-m", "pip", "install", "--no-cache-dir", "--retries", "0", "--timeout", "3",
+            sys.executable, "-m", "pip", "install", "--no-cache-dir", "--retries", "0", "--timeout", str(patience_s),
             "--target", str(into), "--index-url", index, "pyrsia-sample==0.3.0",
         ],
         env=environment | {"PIP_CONFIG_FILE": os.devnull, "NO_PROXY": "127.0.0.1"},
@@ -227,10 +227,10 @@ def test_an_unchanged_pip_installs_package_and_closure_from_the_follower_alone(d
     follower = psutil.Process(node(demo, "follower")["pid"])
     follower.suspend()  # stopped: nothing answers at its port
     try:
-        refused = pip_install(demo, tmp_path / "refused")
+        refused = pip_install(demo, tmp_path / "refused", 3)
     finally:
         follower.resume()
-    done = pip_install(demo, tmp_path / "done")
+    done = pip_install(demo, tmp_path / "done", 30)
 
     assert refused.returncode != 0
     assert not (tmp_path / "refused" / "pyrsia_sample").exists()
