@@ -205,7 +205,7 @@ class Conn:
 
         False: it has to take its turn.
         """
-        if not self.idle or self.peer.outbox or len(message) > MAX_PART_BYTES.value:
+        if not self.idle or self.unsent or self.peer.outbox or len(message) > MAX_PART_BYTES.value:
             return False
         self.seq_out += 1
         parts = [frames.with_seq(self.seq_out, message)]

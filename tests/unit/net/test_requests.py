@@ -257,3 +257,17 @@ async def test_what_a_full_socket_does_not_take_keeps_its_place_and_its_numbers(
     assert conn.unsent == [b"three"]
     assert len(peer.outbox) == 1
     assert len(pipe.sent) == 1
+
+
+async def test_nothing_that_is_sent_at_once_overtakes_what_a_full_socket_did_not_take():
+    """A vote went before the one that waited: the queue was empty, and the socket had room again."""
+    peer = Peer(ANN.public, b"")
+    pipe = Pipe(room=0)
+    conn = peer.conn = Conn(peer, pipe, b"", [], 0)
+    conn.idle = True
+    peer.outbox.push(b"one", URGENT, wake=False)
+    conn.flush()
+    assert (conn.unsent, bool(peer.outbox)) == ([b"one"], False)
+    pipe.room = 1
+    assert not conn.send_now(b"two")
+    assert pipe.sent == []
