@@ -6,7 +6,7 @@ wrong; what to do", which the command tells as a refusal.
 """
 
 try:
-    from pyrsia._native import merkle
+    from pyrsia._native import links, merkle
 except ImportError as missing:
     raise ImportError(
         "pyrsia's compiled part is missing or was built for another Python; "
@@ -17,4 +17,4 @@ except ImportError as missing:
 if fault := merkle._fault():
     raise ImportError(fault, name=__name__)
 
-__all__ = ["merkle"]
+__all__ = ["links", "merkle"]

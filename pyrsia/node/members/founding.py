@@ -69,7 +69,7 @@ class Founder:
     domain: str
     roles: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
-    chain_end: bytes = b""  # of its beacon chain; empty: hashed now, which takes half a second
+    chain_end: bytes = b""  # of its beacon chain; empty: hashed now, which takes a tenth of a second
 
     def as_member(self) -> dict[str, canonical.Json]:
         """The public half, as genesis writes it; keys of roles it lacks are left empty."""

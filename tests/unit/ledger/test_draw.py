@@ -274,6 +274,12 @@ def test_a_link_of_another_position_or_chain_is_refused(at, other, noise):
             beacon.check_link(lie, at, links_end(seed), 0)
 
 
+def test_a_link_of_another_length_is_refused():
+    for link in (b"", bytes(31), links_at(bytes(32), 7) + b"x", bytes(64)):
+        with pytest.raises(Malformed, match="does not lead"):
+            beacon.check_link(link, 7, links_end(bytes(32)), 0)
+
+
 def test_a_link_behind_the_newest_or_outside_the_chain_is_refused():
     seed = bytes(range(32))
     for at in (4, -1, beacon.LINKS):
