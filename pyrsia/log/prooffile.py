@@ -2,7 +2,7 @@
 
 Lines: the header, optionally `extra` (base64, not authenticated by itself), the index, the inclusion
 hashes leaf side first, an empty line, and the checkpoint note byte for byte. Any C2SP log's file is read; who
-must have signed its checkpoint is a policy's business (`policy.check_proof`).
+must have signed its checkpoint is a policy's business (`log.policy.check_proof`).
 
 Source: C2SP tlog-proof.md; docs/log.md, "Proof file".
 """

@@ -1,15 +1,35 @@
-"""Pages that code and other pages point to exist, and so do the sections that are named."""
+"""Pages, files and modules that code and other pages point to exist, and so do the sections that are named."""
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pyrsia.config import Config
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(ROOT.glob("docs/*.md"))
 NAMED = re.compile(r'docs/([a-z-]+)\.md((?:, "[^"\n]+")*)')
 LINKED = re.compile(r'\[[^\]]*\]\(([a-z-]+\.md)(#[a-z0-9-]+)?\)((?:, "[^"\n]+")*)')
+# A file of ours that a text names from the top, and a module or what is in one, in backticks, from `pyrsia` on.
+FILE = re.compile(
+    r"(?<![\w/.$~:-])((?:pyrsia|tui|tests|docs|bench|tools)/[\w./-]+\.(?:py|pyx|c|h|md|toml|json|tcss))(?![\w/])"
+)
+LAYERS = sorted(path.parent.name for path in ROOT.glob("pyrsia/*/__init__.py"))
+MODULE = re.compile(rf"`(?:pyrsia\.)?((?:{'|'.join(LAYERS)})(?:\.[A-Za-z_]\w*)+)`")
+TEXTS = [
+    *PAGES,
+    *ROOT.glob("docs/adr/*.md"),
+    *ROOT.glob("*.md"),
+    *(
+        one
+        for folder in ("pyrsia", "tui", "tests", "bench", "tools")
+        for one in ROOT.glob(f"{folder}/**/*.py")
+    ),
+]
+INVENTED = {"tests/unit/house/test_claims.py": {"bench/gone.py"}}  # by tests of what names nothing
 
 
 def headings(page: Path) -> list[str]:
@@ -75,3 +95,52 @@ def test_pages_and_sections_that_a_page_names_exist(page):
             f"{target}, {name}" for name in re.findall(r'"([^"]+)"', sections) if not begins_one(name, found)
         ]
     assert missing == []
+
+
+def is_key(dotted: str) -> bool:
+    """Whether it is a key of the configuration, or the name of a file: `net.dns`, `policy.toml`."""
+    section, _, key = dotted.partition(".")
+    return hasattr(getattr(Config(), section, None), key) or key in ("toml", "json")
+
+
+def is_ours(dotted: str) -> bool:
+    """Whether `node.log.times` is a module, or `node.log.times.Moment` stands in one."""
+    place, steps = ROOT / "pyrsia", dotted.split(".")
+    while steps and (place / steps[0]).is_dir():
+        place /= steps.pop(0)
+    if not steps:
+        return True
+    sources = [place / f"{steps[0]}{ending}" for ending in (".py", ".pyx")]
+    if not any(one.is_file() for one in sources):
+        sources, inside = [place / "__init__.py"], steps
+    else:
+        inside = steps[1:]
+    text = "".join(one.read_text(encoding="utf-8") for one in sources if one.is_file())
+    return all(re.search(rf"\b{one}\b", text) for one in inside)
+
+
+def lost(text: str) -> Iterator[str]:
+    """What a text names and there is not."""
+    yield from (one for one in FILE.findall(text) if not (ROOT / one).exists())
+    yield from (one for one in MODULE.findall(text) if not is_key(one) and not is_ours(one))
+
+
+def test_files_and_modules_that_a_text_names_exist():
+    texts = [file for file in TEXTS if file != Path(__file__)]
+    found = {str(file.relative_to(ROOT)): set(lost(file.read_text(encoding="utf-8"))) for file in texts}
+    assert {name: gone for name, these in found.items() if (gone := these - INVENTED.get(name, set()))} == {}
+    assert all(INVENTED[name] <= found[name] for name in INVENTED)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["see tools/gone.py", "`node.gone`", "`pyrsia.node.gone.Thing`", "`node.log.times.Gone`", "(`log.Gone`)"],
+)
+def test_a_name_that_leads_nowhere_is_found(text):
+    assert len(list(lost(text))) == 1
+
+
+def test_what_leads_somewhere_or_is_no_name_of_ours_is_left_alone():
+    ours = "docs/log.md pyrsia/_native/merkle.pyx `node.log.times` `pyrsia.node.log.times.Moment`"
+    others = "https://example.org/tools/gone.py gone/tools/gone.py `net.guests` `net.dns` `policy.toml`"
+    assert list(lost(f"{ours} {others}")) == []
