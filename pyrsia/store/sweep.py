@@ -27,6 +27,7 @@ from pyrsia.status import Swept
 from pyrsia.store import layout
 from pyrsia.store.anchor import MARK
 from pyrsia.store.blobs import PARTIAL, Blobs
+from pyrsia.store.partials import COMING
 from pyrsia.store.rocks import Batch, Database
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import BLOB_ROWS, CHUNK_BYTES, HASH_BYTES, MANIFEST_ROWS, Limit
@@ -123,7 +124,7 @@ class Sweeper:
 
     def _strangers(self, found: Swept) -> None:
         """In a thread: beside the 256 folders, and beside theirs. What lies deeper is met with the files."""
-        ours = {*_FOLDERS, PARTIAL, MARK}
+        ours = {*_FOLDERS, PARTIAL, COMING, MARK}
         for path in _names(self._folder):
             if path.name not in ours:
                 self._strange(path, found)

@@ -14,6 +14,7 @@ from pyrsia.errors import Unavailable
 from pyrsia.store import layout
 from pyrsia.store.anchor import MARK
 from pyrsia.store.blobs import MEND, PARTIAL, BlobRecord, Blobs
+from pyrsia.store.partials import COMING
 from pyrsia.store.quota import Rules
 from pyrsia.store.rocks import Batch
 from pyrsia.store.scrub import DAY_S, IN_A_ROW, Round, Scrubber, rest_s
@@ -188,6 +189,7 @@ async def test_names_that_are_none_of_ours_stay_and_are_counted(ground):
     (ground.folder / "junk").write_bytes(b"x")
     (ground.folder / "ab" / ("ab" * 32)).write_bytes(b"x")
     (ground.folder / "lost+found").mkdir()
+    (ground.folder / COMING).mkdir(exist_ok=True)  # the node's own, of downloads to come
     (ground.folder / "ab" / "ef").symlink_to(ground.folder)
 
     for dry in (True, False):
