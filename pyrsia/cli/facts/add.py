@@ -105,7 +105,7 @@ def add(
     _check(fact)
     _check_meaning(fact)
     with Client(target, patience_s=PATIENCE_S) as node:
-        outcome = _say(node, fact, dry_run=dry_run)
+        outcome, _ = _say(node, fact, dry_run=dry_run)
     told = {"kind": kind, "subject": fact.subject, "outcome": outcome.outcome, "leaf": outcome.leaf}
     tell({**told, "dry_run": dry_run}, as_json=as_json, text=lambda: _lines(told, dry_run=dry_run))
 
@@ -119,7 +119,8 @@ def withdraw(which: str, dry_run: bool, target: str | None, as_json: bool) -> No
     """Take back a fact that this node said, by its leaf or its entry id. It stays in the log, and counts no more.
 
     Of a fact that is still to come, and was to replace another, only the announcement is taken back: what it was to
-    replace is said again.
+    replace is said again. Where this node said several of one kind about one subject beside each other (of advisories:
+    under one id), all of these go.
     """
     from pyrsia.serve.desks.knowing import FactTold
 
@@ -127,10 +128,10 @@ def withdraw(which: str, dry_run: bool, target: str | None, as_json: bool) -> No
         row = _found(node, which)
         fields = {name: row["body"][name] for name in _NAMED_BY if name in row["body"]}
         fact = _as_before(node, row) or FactTold(row["kind"], row["subject"], fields=fields, withdraw=True)
-        outcome = _say(node, fact, dry_run=dry_run)
+        outcome, beside = _say(node, fact, dry_run=dry_run)
     told = {
         "kind": row["kind"], "subject": row["subject"], "of": row["leaf"], "what": what(row),
-        "outcome": outcome.outcome, "leaf": outcome.leaf,
+        "outcome": outcome.outcome, "leaf": outcome.leaf, "beside": beside,
     }  # fmt: skip
     tell({**told, "dry_run": dry_run}, as_json=as_json, text=lambda: _lines(told, dry_run=dry_run, gone=True))
 
@@ -147,13 +148,17 @@ def _lines(told: dict[str, Any], *, dry_run: bool, gone: bool = False) -> Iterat
     }
     outcome = words.get(told["outcome"], told["outcome"])
     yield f"{told['kind']} about {told['subject']}: {'would be: ' if dry_run else ''}{outcome}{leaf}"
+    if gone and told["beside"]:
+        others = "1 other" if told["beside"] == 1 else f"{told['beside']:,} others"
+        yield f"  and {others} that this node said beside it, of the same kind and subject"
 
 
 # -- asking --
 
 
-def _say(node: Client, fact: "FactTold", *, dry_run: bool) -> "FactOutcome":
-    """
+def _say(node: Client, fact: "FactTold", *, dry_run: bool) -> "tuple[FactOutcome, int]":
+    """What became of it, and how many earlier words that stood beside it are ended with it.
+
     Raises:
         Refusal: the node's, for the order or for the fact.
     """
@@ -161,12 +166,11 @@ def _say(node: Client, fact: "FactTold", *, dry_run: bool) -> "FactOutcome":
     from pyrsia.consumers.documents.intake import order, telling
     from pyrsia.serve.desks.knowing import FactsOutcome
 
-    (outcome, *_) = typed(
-        node.post_bytes(BATCH, order([telling(fact, "")], dry_run=dry_run)), FactsOutcome
-    ).outcomes
+    told = typed(node.post_bytes(BATCH, order([telling(fact, "")], dry_run=dry_run)), FactsOutcome)
+    (outcome, *_) = told.outcomes
     if outcome.error is not None:
         raise Refusal.from_dict(outcome.error)
-    return outcome
+    return outcome, told.beside
 
 
 def _found(node: Client, which: str) -> dict[str, Any]:

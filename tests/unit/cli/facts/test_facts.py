@@ -502,6 +502,19 @@ def test_a_fact_is_taken_back_by_its_leaf_or_its_id(pyrsia, saying, desk):
         assert "advisory about pkg:pypi/idna: taken back" in out
 
 
+@pytest.mark.parametrize(("beside", "told"), [(1, "and 1 other that"), (2, "and 2 others that"), (0, "")])
+def test_what_goes_beside_it_is_told_when_a_fact_is_taken_back(pyrsia, saying, beside, told):
+    saying.answers["/api/v1/facts"] = (200, page(row(7, REVIEW, author=NODE)))
+    answer = {"outcomes": [{"outcome": "withdrawn", "leaf": 90}], "beside": beside}
+    saying.answers["/api/v1/facts/batch"] = (200, answer)
+    _, out, _ = pyrsia("facts", "withdraw", "7", "--node", saying.url)
+    assert "review about pkg:pypi/idna@3.10: taken back, leaf 90\n" in out
+    assert told in out
+    assert ("beside it" in out) == bool(beside)
+    _, out, _ = pyrsia("facts", "withdraw", "7", "--json", "--node", saying.url)
+    assert json.loads(out)["beside"] == beside
+
+
 def test_of_what_is_announced_only_the_announcement_is_taken_back(pyrsia, saying, desk):
     before = row(3, {**ADVISORY, "severity": "critical", "modified_ms": 5}, "stands", author=NODE)
     ahead = {**ADVISORY, "severity": "low", "supersedes": before["id"], "valid_from": 2**42}
