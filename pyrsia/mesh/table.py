@@ -16,7 +16,7 @@ arguments.
 Source: docs/mesh-discovery.md, "The table".
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -251,8 +251,3 @@ class Table:
         self._count_of_strangers += by
         if not theirs:
             del self._strangers[row.source]
-
-
-def dialable(rows: Iterable[Row]) -> list[Row]:
-    """Those that say where they can be dialled."""
-    return [row for row in rows if row.record.control]

@@ -32,7 +32,6 @@ ISOLATIONS: Final = ("confined", "namespace")
 RELATIONS: Final = ("identical", "equivalent", "different", "none")
 SEVERITIES: Final = severities.WORDS  # each worse than those before it
 ANY: Final = "any"  # no ceiling; no document asked for
-REQUIRED: Final = "required"
 BY_DIGEST: Final = "by-digest"
 REFUSED: Final = "refused"
 

@@ -17,7 +17,6 @@ from pyrsia.units import MAX_ENVELOPE_PAYLOAD_BYTES, MAX_MAIL_BYTES, NodeId
 from pyrsia.wire import envelopes
 from pyrsia.wire.envelopes import Envelope, Kind
 
-ID_BYTES: Final = 16
 _NODE_BYTES: Final = 32
 _ASKS: Final = 2
 _SEAL_BYTES: Final = 48  # what a sealed box adds

@@ -38,10 +38,6 @@ class Locked:
     sha256: str
     size: int
 
-    @property
-    def is_source(self) -> bool:
-        return self.file.startswith(SOURCE)
-
 
 def encode(files: Iterable[Locked]) -> bytes:
     """The lock's bytes; the order of `files` does not matter.

@@ -26,11 +26,6 @@ JUSTIFICATIONS: Final = {
 }
 
 
-class Product(msgspec.Struct):
-    id: Any = msgspec.field(name="@id", default="")
-    identifiers: Any = None
-
-
 class Statement(msgspec.Struct):
     """Version 0.0.1 named weakness and products by a text, later ones by an object; a text is read as well."""
 

@@ -30,7 +30,6 @@ JUSTIFICATIONS: Final = {
     "protected_by_mitigating_control": "inline-mitigations-already-exist",
 }
 _AFFECTED: Final = "affected"  # of a version, where nothing else is said
-_BY_VERSION: Final = {"affected": "affected", "unaffected": "not-affected"}
 
 
 class Analysis(msgspec.Struct):

@@ -7,7 +7,6 @@ Source: OCI distribution-spec, digests.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from pyrsia.builds.oci.names import MANIFEST
 from pyrsia.consumers.exports.choosing import Version
@@ -17,8 +16,6 @@ from pyrsia.serve.oci import names
 from pyrsia.serve.oci.errors import Problem
 from pyrsia.wire import purl as purls
 from pyrsia.wire.purl import Purl
-
-FORMATS: Final = ("lines", "containerfile", "compose")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ import msgspec
 from pyrsia.serve.inspecting.where import Condition
 
 What = Literal["artifacts", "nodes", "builds"]
-WHATS: Final[tuple[What, ...]] = ("artifacts", "nodes", "builds")
 
 ADD_ARTIFACT: Final = "AddArtifact"
 REMOVE_ARTIFACT: Final = "RemoveArtifact"

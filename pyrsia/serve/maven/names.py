@@ -8,14 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pyrsia.errors import Malformed
 from pyrsia.policy.facts import LOCAL, NETWORK, PROXIED
 from pyrsia.serve.desks.supply import LocalRow, Supply
 from pyrsia.serve.desks.views import ProjectFile, Refused
 from pyrsia.serve.maven.lists import Plugin, prefix_of
-from pyrsia.serve.maven.paths import package_of
 from pyrsia.units import Limit
-from pyrsia.wire import purl as purls
 
 MAVEN: Final = "pkg:maven/"
 PLUGIN_KEY: Final = (
@@ -123,12 +120,3 @@ class Names:
         # Of what is denied or disputed, a later file of a name that is given says nothing of that one.
         torn = (at[0] for at, one in refused.items() if at not in files or one.refusal.code == "withdrawn")
         return Known(purl, NETWORK if held else PROXIED, files, refused, held, frozenset(torn))
-
-
-def is_package(group: str, artifact: str) -> bool:
-    """Whether a purl of it can be written."""
-    try:
-        purls.parse(package_of(group, artifact))
-    except Malformed:
-        return False
-    return True

@@ -27,7 +27,6 @@ from pyrsia.wire.text import safe
 BUNDLE_SUFFIX: Final = ".intoto.jsonl"
 FILES: Final = "files/"  # start of the keys of pushed files, before the file's name
 METADATA: Final = "metadata/"
-ATTESTATIONS: Final = "attestations/"
 
 # The packages that purls of the type pypi name are those of this index: the purl specification, "pypi".
 _TRACKED: Final = "https://pypi.org/simple/"
