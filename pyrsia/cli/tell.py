@@ -4,7 +4,9 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,9 +139,16 @@ def width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
 
 
-def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> list[str]:
+def table(
+    rows: Iterable[Iterable[object]], header: Iterable[str], *, whole: bool = False, indent: int = 0
+) -> list[str]:
     """Aligned columns, two spaces between them. On a terminal that is narrower, sentences are cut to fit; names,
-    numbers and ids never are."""
+    numbers and ids never are.
+
+    Args:
+        whole: sentences go on below instead of being cut: they are what is asked for.
+        indent: columns that the caller leaves free on the left.
+    """
     lines = [[safe(str(cell)) for cell in row] for row in rows]
     head = list(header)
     columns = [[line[i] for line in lines] for i in range(len(head))]
@@ -147,17 +156,28 @@ def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> list[str]:
     sentences = [
         i for i, cells in enumerate(columns) if max((cell.count(" ") for cell in cells), default=0) > 1
     ]
-    over = sum(widths) + 2 * len(widths) - 2 - width()
+    over = sum(widths) + 2 * len(widths) - 2 - (width() - indent)
     while over > 0 and sentences:
         widest = max(sentences, key=widths.__getitem__)
         if widths[widest] <= _LEAST_SENTENCE:
             break
         widths[widest] -= 1
         over -= 1
+    if whole:
+        lines = [list(part) for line in lines for part in _broken(line, widths)]
     return [
         "  ".join(_fit(cell, size) for cell, size in zip(line, widths, strict=True)).rstrip()
         for line in [head, *lines]
     ]
+
+
+def _broken(line: Sequence[str], widths: Sequence[int]) -> Iterator[tuple[str, ...]]:
+    """The lines that a row takes where each cell is broken between words."""
+    cells = [
+        textwrap.wrap(cell, size, break_on_hyphens=False) if len(cell) > size else [cell]
+        for cell, size in zip(line, widths, strict=True)
+    ]
+    return zip_longest(*cells, fillvalue="")
 
 
 def _fit(cell: str, size: int) -> str:

@@ -58,7 +58,7 @@ def check_lines(rows: Sequence[tuple[str, bool, Sequence[Judged]]], tried: Path 
             cells.append((word, one.purl, one.file or "-", one.status, against))
         if not files:
             cells.append(("REFUSED", said, "-", "-", "the log holds no such package or file"))
-    yield from table(cells, ("POLICY", "PACKAGE", "FILE", "STATUS", "WHY"))
+    yield from table(cells, ("POLICY", "PACKAGE", "FILE", "STATUS", "WHY"), whole=True)
     refused = [said for said, allowed, _ in rows if not allowed]
     whose = str(tried) if tried else "the node's policy"
     yield f"{len(rows) - len(refused)} of {len(rows)} allowed by {whose}"
@@ -78,7 +78,8 @@ def explain_lines(facts: Facts, decision: Decision, rules: Sequence[RuleRow]) ->
         rule = values.get(one.rule)
         value, origin = (_short(rule.value), rule.origin) if rule is not None else ("", "")
         cells.append((one.rule, value, origin, "yes" if one.allows else "NO", one.what))
-    yield from (f"  {line}" for line in table(cells, ("RULE", "VALUE", "FROM", "OK", "SAYS")))
+    head = ("RULE", "VALUE", "FROM", "OK", "SAYS")
+    yield from (f"  {line}" for line in table(cells, head, whole=True, indent=2))
     ways = [f"{one.rule}: {one.do}" for one in decision.reasons if not one.allows and one.do]
     if ways:
         yield ""

@@ -340,6 +340,18 @@ def test_of_a_wide_table_sentences_are_cut_on_a_terminal_and_nothing_else(monkey
     assert "it says somethi…  two words  7" in table(rows, head)[1]
 
 
+def test_of_a_wide_table_that_is_asked_for_whole_sentences_go_on_below(monkeypatch):
+    sentence = "OSV-2026-1 is critical, high is the worst that the node's rules allow"
+    rows, head = [["max_severity", sentence, "NO"], ["deny", "nothing", "yes"]], ["RULE", "SAYS", "OK"]
+    assert len(table(rows, head, whole=True)) == 3
+    monkeypatch.setattr("pyrsia.cli.tell.width", lambda: 44)
+    told = table(rows, head, whole=True, indent=2)
+    assert max(map(len, told)) <= 42
+    assert "\u2026" not in "".join(told)
+    assert " ".join(line[14:40].rstrip("NO ") for line in told[1:-1]).split() == sentence.split()
+    assert [line[:12].strip() for line in told[1:]] == ["max_severity", *[""] * (len(told) - 3), "deny"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
