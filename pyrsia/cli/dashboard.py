@@ -1,5 +1,7 @@
 """`dashboard`: the Textual dashboard, or the same as text, once."""
 
+import sys
+
 import click
 
 from pyrsia.cli.tell import node_option
@@ -9,7 +11,7 @@ from pyrsia.errors import Refusal
 
 @click.command()
 @node_option
-@click.option("--once", is_flag=True, help="Print one picture as text and exit.")
+@click.option("--once", is_flag=True, help="Print one picture as text and exit; so it is without a terminal.")
 def dashboard(target: str | None, once: bool) -> None:
     """Live peers, log head, newest entries and builds; q quits."""
     try:
@@ -22,7 +24,7 @@ def dashboard(target: str | None, once: bool) -> None:
             who="this installation",
             do="install it with: pip install 'pyrsia[tui]'",
         ) from None
-    if once:
+    if once or not sys.stdout.isatty():
         print_once(resolve(target))
     else:
         run(resolve(target))

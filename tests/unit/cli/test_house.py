@@ -328,8 +328,10 @@ def test_a_node_without_a_network_does_not_start(pyrsia, data):
     assert "  do:  " in err
 
 
-def test_a_dashboard_of_no_node_ends_with_a_sentence(pyrsia, tmp_path):
-    code, _, err = pyrsia("dashboard", "--once", "--node", tmp_path / "none")
+@pytest.mark.parametrize("once", [(), ("--once",)], ids=["no terminal", "asked for"])
+def test_a_dashboard_of_no_node_ends_with_a_sentence(pyrsia, tmp_path, once):
+    """Without a terminal nobody could end it: it is one picture, then, or a refusal."""
+    code, _, err = pyrsia("dashboard", *once, "--node", tmp_path / "none")
     assert code == 1
     assert err.strip()
     assert "Traceback" not in err
