@@ -40,6 +40,7 @@ MOST: Final = 16 * FAILED  # wanted of a node that proved us wrong again and aga
 FORGIVEN_S: Final = 600.0  # after the last time
 TRIES: Final = 8  # at random for each node that is wanted: in a network of living nodes the first one fits
 MAX_RELAYS = Limit(256, "pings for others under way; more are refused, which costs the asker a helper")
+GUEST_RELAYS = Limit(64, "of them for guests together: a quarter, for ids of guests are free")
 SHARE: Final = (
     4  # of so many probes one is for guests whose links broke, and for members that lose theirs all the time
 )
@@ -224,14 +225,21 @@ class Prober:
         if ask.target == self._me:
             self._out.append(Send(asker, Relayed(ask.seq)))
         elif (
-            ask.target not in self._beliefs
-            or len(self._relays) >= MAX_RELAYS.value
-            or not self._world.reach(ask.target)
+            ask.target not in self._beliefs or not self._has_room(asker) or not self._world.reach(ask.target)
         ):
             self._out.append(Send(asker, Nack(ask.seq, False)))
         else:
             self._relays[self._number()] = _Relay(asker, ask.seq, ask.target, now + RELAY_S)
             self._out.append(Send(ask.target, Ping(self._seq, self._told(ask.target, False))))
+
+    def _has_room(self, asker: NodeId) -> bool:
+        """Whether one more ping for `asker` may be under way."""
+        if len(self._relays) >= MAX_RELAYS.value:
+            return False
+        member = self._world.member
+        if member(asker):
+            return True
+        return sum(not member(relay.asker) for relay in self._relays.values()) < GUEST_RELAYS.value
 
     # -- time --
 

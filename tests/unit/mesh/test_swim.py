@@ -1,6 +1,7 @@
 """Membership, one node at a time: what it believes, whom it blames, and what a liar cannot do to it."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -188,6 +189,20 @@ def test_pings_for_others_are_bounded():
     answers = [one.take(others[number], Ask(number, others[0], ())) for number in range(1, 299)]
     refused = [effects for effects in answers if sends(effects, Nack)]
     assert len(answers) - len(refused) == probing.MAX_RELAYS.value
+
+
+def test_guests_that_have_pings_made_for_them_leave_most_places_to_members():
+    """A dozen free ids took all of them, and no member found a helper."""
+    others = [node_id(number) for number in range(1, 300)]
+    one = One(others)
+    prober, members = one.core._prober, {*others[:3]}
+    prober._world = replace(prober._world, member=members.__contains__)
+    answers = [one.take(others[number], Ask(number, others[0], ())) for number in range(3, 299)]
+    refused = [effects for effects in answers if sends(effects, Nack)]
+    assert len(answers) - len(refused) == probing.GUEST_RELAYS.value
+    assert sends(one.take(others[1], Ask(1, others[0], ())), Ping)
+    one.until(one.now + probing.RELAY_S + 0.1)  # those are over
+    assert sends(one.take(others[5], Ask(2, others[0], ())), Ping)
 
 
 def test_nobody_is_suspected_by_those_who_have_no_way_to_it():
