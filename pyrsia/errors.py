@@ -170,6 +170,18 @@ def _told(value: object) -> str:
     return text if len(text) <= MAX_TOLD else text[: MAX_TOLD - 1] + "\u2026"
 
 
+def usage(what: str, do: str) -> Refusal:
+    """A command that cannot be meant as it was written."""
+    return Refusal("usage", what=what, who="your command", do=do)
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What began it: the first error of a nursery's group, however deep groups lie in it; else the error itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class StorageFull(Refusal, Unavailable):
     """This node has no disk for it: a refusal for who asked, and for what runs by itself the world that said no."""
 

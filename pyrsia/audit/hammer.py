@@ -24,7 +24,7 @@ from pyrsia.audit.lane import Lane
 from pyrsia.audit.proven import ProvenLog
 from pyrsia.audit.sources import Source
 from pyrsia.client import foreign, refusal_in
-from pyrsia.errors import Malformed, PyrsiaError, Refusal, Unavailable
+from pyrsia.errors import Malformed, PyrsiaError, Refusal, Unavailable, first_cause
 from pyrsia.ledger import entries
 from pyrsia.log.tree import TILE_WIDTH
 from pyrsia.units import MAX_ENTRY_BYTES, Limit
@@ -169,11 +169,11 @@ class Hammer:
         for kind in (KeyboardInterrupt, Refusal):
             found = group.subgroup(kind)
             if found is not None:
-                raise _first(found) from None
+                raise first_cause(found) from None
         ours, others = group.split((Failed, Unavailable, Malformed))
         if others is not None:
             raise others
-        return str(_first(ours)) if ours is not None else ""
+        return str(first_cause(ours)) if ours is not None else ""
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -386,13 +386,6 @@ async def _asked(lane: Lane, method: str, path: str, shape: Any, body: bytes = b
         return msgspec.json.decode(data, type=shape)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Malformed(foreign(str(error)).what) from None
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _ms(values: list[float], part: float) -> float:

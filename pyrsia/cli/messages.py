@@ -16,7 +16,7 @@ from pyrsia.cli.answers import shaped
 from pyrsia.cli.log import when
 from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.client import Client
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, usage
 from pyrsia.mesh import mail
 from pyrsia.serve.desks.messages import (
     Deleted,
@@ -281,7 +281,7 @@ def _topic(text: str) -> str:
     """
     topic = text if text.endswith("/") else f"{text}/"
     if not is_topic(topic):
-        raise _usage(
+        raise usage(
             f"{text[:80]} is no topic: that is a word of a-z, 0-9, dot and hyphen with a slash behind it",
             "write it like builds/ or team-a/",
         )
@@ -297,7 +297,7 @@ def _text(text: str | None, what: str, most: int) -> str:
     if text is None or text == "-":
         raw = sys.stdin.buffer.read(MAX_STDIN_BYTES.value + 1)
         if len(raw) > MAX_STDIN_BYTES.value:
-            raise _usage(
+            raise usage(
                 f"standard input is longer than any message: {what} has at most {most:,} bytes",
                 "put it where others can fetch it, and say where that is",
             )
@@ -307,17 +307,17 @@ def _text(text: str | None, what: str, most: int) -> str:
     try:
         said = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _usage(
+        raise usage(
             f"this is not UTF-8 from byte {error.start + 1:,} on, and others would read something else",
             "encode it: base64, for what is no text",
         ) from None
     if len(raw) > most:
-        raise _usage(
+        raise usage(
             f"{what} has at most {most:,} bytes, and this one {len(raw):,}",
             "put it where others can fetch it, and say where that is",
         )
     if not said:
-        raise _usage("there is nothing to say", "write it behind the options, or to standard input")
+        raise usage("there is nothing to say", "write it behind the options, or to standard input")
     return said
 
 
@@ -329,11 +329,7 @@ def _seconds(text: str) -> int:
     match = _SPAN.fullmatch(text)
     found = int(match[1]) * _SECONDS[match[2]] if match else 0
     if not 0 < found * 1000 <= mail.MAX_LIFE_MS.value:
-        raise _usage(
+        raise usage(
             f"{text} is not how long a message may live", "write a number and s, m, h or d, 7d at most"
         )
     return found
-
-
-def _usage(what: str, do: str) -> Refusal:
-    return Refusal("usage", what=what, who="your command", do=do)

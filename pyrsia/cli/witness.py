@@ -13,7 +13,7 @@ from pyrsia.cli.answers import shaped
 from pyrsia.cli.config import RESTART, data_folder
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client, foreign
-from pyrsia.errors import Malformed, Refusal
+from pyrsia.errors import Malformed, Refusal, usage
 from pyrsia.log.feed import Asked, parse_asked
 from pyrsia.log.note import VerifierKey
 from pyrsia.log.witness import WatchedLog, origin_hash, parse_logs
@@ -51,7 +51,7 @@ def add_log(vkeys: tuple[str, ...], origin: str | None, need: int, target: str |
     try:
         log = WatchedLog.parse(" ".join(words))
     except Malformed as error:
-        raise _usage(
+        raise usage(
             f"this is no log to watch: {error}", "give its verifier key, `<name>+<8 hex digits>+<base64>`"
         ) from None
 
@@ -92,7 +92,7 @@ def add_witness(vkey: str, url: str, target: str | None, as_json: bool) -> None:
     try:
         asked = Asked.parse(f"{vkey} {url}")
     except Malformed as error:
-        raise _usage(f"this is no witness to ask: {error}", "give its verifier key and its address") from None
+        raise usage(f"this is no witness to ask: {error}", "give its verifier key and its address") from None
 
     def change(outside: list[str]) -> list[str]:
         return [*(line for line in outside if _public(line) != asked.key.public), str(asked)]
@@ -134,7 +134,7 @@ def _change(
     try:
         parse(lines)
     except Malformed as error:
-        raise _usage(f"the configuration would not be valid: {error}", "see `pyrsia config`") from None
+        raise usage(f"the configuration would not be valid: {error}", "see `pyrsia config`") from None
     raw["witness"][key] = lines
     return settings.save(settings.parse(raw, folder / settings.CONFIG_NAME), folder)
 
@@ -270,10 +270,6 @@ def _size(size: int) -> str:
 def _when(time_s: int) -> str:
     # A hostile answer may hold any number; what no calendar has is shown as it is.
     return strftime("%Y-%m-%d %H:%M:%SZ", gmtime(time_s)) if 0 < time_s < 1 << 36 else "-"
-
-
-def _usage(what: str, do: str) -> Refusal:
-    return Refusal("usage", what=what, who="your command", do=do)
 
 
 def _unknown(what: str) -> Refusal:

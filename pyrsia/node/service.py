@@ -22,7 +22,7 @@ from pyrsia import config, keys
 from pyrsia.consensus.application import InvalidBlock
 from pyrsia.consensus.epochs import Epochs
 from pyrsia.consensus.timing import Timing
-from pyrsia.errors import DatabaseDamaged, PyrsiaError, Refusal
+from pyrsia.errors import DatabaseDamaged, PyrsiaError, Refusal, first_cause
 from pyrsia.ledger import views
 from pyrsia.ledger.chain import Chain
 from pyrsia.ledger.sharing import Sharing
@@ -124,9 +124,7 @@ def main(data: Path, plugin: PluginFactory = honest) -> int:
         while trio.run(_run, data, settings, plugin):
             _log.info("starting anew, from the state that was staged")
     except BaseExceptionGroup as group:  # of the nursery: the first cause is what a person is told
-        cause: BaseException = group
-        while isinstance(cause, BaseExceptionGroup):
-            cause = cause.exceptions[0]
+        cause = first_cause(group)
         if isinstance(cause, DatabaseDamaged):
             suspect(
                 data / DATABASE, cause.what

@@ -11,7 +11,7 @@ from pyrsia.client import Client
 from pyrsia.consumers.auditing import kinds
 from pyrsia.consumers.auditing.components import Gathered, Place
 from pyrsia.consumers.documents.purls import canonical
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, usage
 from pyrsia.units import MAX_DOCUMENT_BYTES
 from pyrsia.wire.text import safe
 
@@ -48,7 +48,7 @@ def read(
     found: dict[str, tuple[str, ...]] = {}
     text = ""
     if named.count(_STANDARD_INPUT) > 1:
-        raise _no("`-` is there twice", "standard input can be read once: name it once")
+        raise usage("`-` is there twice", "standard input can be read once: name it once")
     try:
         for text in named:
             if text == _STANDARD_INPUT:
@@ -56,11 +56,11 @@ def read(
             elif text.startswith("pkg:"):
                 _purl(text, into)
             elif os.path.isdir(text):  # as Path's, but a name that no system takes is merely absent
-                raise _no(f"{safe(text)} is a folder", "for a Python environment write --venv before it")
+                raise usage(f"{safe(text)} is a folder", "for a Python environment write --venv before it")
             elif os.path.exists(text):
                 kinds.read(Path(text), text, into, kind=kind)
             elif _DIGEST.fullmatch(text):
-                raise _no(
+                raise usage(
                     f"{text[:19]}... is a file, and what is audited are versions of packages",
                     f"name its version as pkg:TYPE/NAME@VERSION (`pyrsia policy check {text}` tells it); "
                     f"an image is NAME@{text[:13]}...; what is said of the file: pyrsia facts show {text}",
@@ -92,10 +92,10 @@ def _input() -> bytes:
         Refusal: `too-large`; `usage` where there is none.
     """
     if sys.stdin is None:  # it was closed before this began
-        raise _no("there is no standard input", "write `pip freeze | pyrsia audit -`")
+        raise usage("there is no standard input", "write `pip freeze | pyrsia audit -`")
     data = sys.stdin.buffer.read(MAX_DOCUMENT_BYTES.value + 1)
     if len(data) > MAX_DOCUMENT_BYTES.value:
-        raise _no(
+        raise usage(
             f"standard input has more than {MAX_DOCUMENT_BYTES.value:,} bytes", "split what is written to it"
         )
     return data
@@ -104,7 +104,7 @@ def _input() -> bytes:
 def _purl(text: str, into: Gathered) -> None:
     purl = canonical(text)
     if not purl:
-        raise _no(f"{safe(text)[:200]} is no purl", "write it as pkg:pypi/idna@3.10")
+        raise usage(f"{safe(text)[:200]} is no purl", "write it as pkg:pypi/idna@3.10")
     if "@" in purl:
         into.add(purl, Place(""))
     else:
@@ -115,18 +115,18 @@ def _nothing(text: str) -> Refusal:
     """Nothing that is read has this name: said by what it looks like."""
     name = safe(text)[:200]
     if _FILE.search(text):
-        return _no(f"there is no file {name} here", "check its name; `-` is standard input")
+        return usage(f"there is no file {name} here", "check its name; `-` is standard input")
     for written, kind in _WRITTEN.items():
         found = written.fullmatch(text)
         purl = canonical(f"pkg:{kind}/{'/'.join(found.groups()[:-1])}@{found.groups()[-1]}") if found else ""
         if purl:
-            return _no(f"{name} names a version, but no ecosystem", f"write it as a purl: {purl}")
+            return usage(f"{name} names a version, but no ecosystem", f"write it as a purl: {purl}")
     if _WORD.fullmatch(text):
-        return _no(
+        return usage(
             f"{name} is no file here, and says neither a version nor a tag",
             f"a package is a purl (pkg:pypi/{name}@VERSION), an image has a tag ({name}:TAG)",
         )
-    return _no(f"{name} is no file here, no purl and no image with a tag", _DO)
+    return usage(f"{name} is no file here, no purl and no image with a tag", _DO)
 
 
 def _as_usage(refusal: Refusal) -> Refusal:
@@ -134,7 +134,3 @@ def _as_usage(refusal: Refusal) -> Refusal:
     if refusal.answer.exit == 2 or refusal.code in ("not-running", "unavailable"):
         return refusal
     return Refusal("usage", what=refusal.what, who=refusal.who, do=refusal.do)
-
-
-def _no(what: str, do: str) -> Refusal:
-    return Refusal("usage", what=what, who="your command", do=do)

@@ -25,7 +25,7 @@ from pyrsia.cli.builds.find import called
 from pyrsia.cli.builds.tell import Asked, judge, plan_lines, tell_asked
 from pyrsia.cli.tell import json_option, node_option, tell, together
 from pyrsia.client import Client
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, usage
 from pyrsia.wire.text import safe
 
 PROGRESS_S: Final = 1.0
@@ -165,7 +165,7 @@ def _orders(node: Client, asked: Asked, wanted: Wanted) -> list[dict[str, Any]]:
         Refusal: `usage`.
     """
     if wanted.parameters and wanted.source is None:
-        raise _usage("--param goes with --source", "parameters of known packages come from their mapping")
+        raise usage("--param goes with --source", "parameters of known packages come from their mapping")
     orders = [_order_of(text, wanted.kind) for text in wanted.packages]
     if wanted.source is not None:
         return [_sourced(node, orders, wanted, wanted.source)]
@@ -181,7 +181,7 @@ def _orders(node: Client, asked: Asked, wanted: Wanted) -> list[dict[str, Any]]:
             orders.append(order if item.closure else order | {"closure": False})
     unique = list({repr(order): order for order in orders}.values())
     if not unique and not asked.skipped:
-        raise _usage("nothing to ask for", "name packages, or a file with -r, or a --source")
+        raise usage("nothing to ask for", "name packages, or a file with -r, or a --source")
     return unique
 
 
@@ -197,18 +197,18 @@ def _sourced(node: Client, orders: Sequence[dict[str, Any]], wanted: Wanted, sou
     values = dict(_parameter(text) for text in wanted.parameters)
     kind = _kind(Path(source), wanted.kind, values)
     if kind not in SOURCED:
-        raise _usage(f"{kind} builds no source of one's own", f"write --as {', --as '.join(SOURCED)}")
+        raise usage(f"{kind} builds no source of one's own", f"write --as {', --as '.join(SOURCED)}")
     if wanted.files or len(orders) > 1:
-        raise _usage("--source is one package's", "leave -r and further names out")
+        raise usage("--source is one package's", "leave -r and further names out")
     order = dict(orders[0]) if orders else {}
     if "purl" in order:
-        raise _usage(
+        raise usage(
             "a source of your own is published under your node's name, not under a purl",
             "write NAME==VERSION",
         )
     name, version = str(order.get("name", "")), str(order.get("version", ""))
     if kind == "oci" and not (name and version):
-        raise _usage(
+        raise usage(
             "nothing in a Dockerfile says how the image is called", "write NAME==TAG, as in team/app==1.0"
         )
     given = _posted_source(node, source, name, version)
@@ -249,10 +249,10 @@ def _kind(folder: Path, kind: str | None, values: dict[str, str]) -> str:
     found = [each for each, marks in _MARKS.items() if any((folder / mark).is_file() for mark in marks)]
     if kind is None and len(found) != 1:
         seen = f"has {', '.join(_MARKS[each][0] for each in found)}" if found else "has no project file"
-        raise _usage(f"{folder} {seen}", f"say what it is: --as {', --as '.join(found or SOURCED)}")
+        raise usage(f"{folder} {seen}", f"say what it is: --as {', --as '.join(found or SOURCED)}")
     if kind in _MARKS and kind not in found:
         other = f"; it looks like one for --as {found[0]}" if found else ""
-        raise _usage(
+        raise usage(
             f"{folder} has no {' or '.join(_MARKS[kind])}{other}",
             "name the folder of the project, or its part with --param subdir=FOLDER",
         )
@@ -262,12 +262,8 @@ def _kind(folder: Path, kind: str | None, values: dict[str, str]) -> str:
 def _parameter(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise _usage(f"{text[:60]!r} is no parameter", "write --param NAME=VALUE")
+        raise usage(f"{text[:60]!r} is no parameter", "write --param NAME=VALUE")
     return name, value
-
-
-def _usage(what: str, do: str) -> Refusal:
-    return Refusal("usage", what=what, who="your command", do=do)
 
 
 def _counted(orders: Sequence[dict[str, Any]], *, quiet: bool) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyrsia.client import Client, typed
-from pyrsia.errors import Refusal
+from pyrsia.errors import Refusal, usage
 from pyrsia.units import Limit
 
 if TYPE_CHECKING:  # imported when a command runs, not for --help
@@ -170,7 +170,3 @@ def text_of(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise usage(f"{path.name} is not UTF-8", "convert it") from None
-
-
-def usage(what: str, do: str) -> Refusal:
-    return Refusal("usage", what=what, who="your command", do=do)

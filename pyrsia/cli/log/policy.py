@@ -7,7 +7,7 @@ import click
 
 from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client, resolve
-from pyrsia.errors import Malformed, ProofInvalid, Refusal
+from pyrsia.errors import Malformed, ProofInvalid, Refusal, usage
 from pyrsia.log.note import SignedNote
 from pyrsia.log.policy import Policy, Satisfied, of_network
 from pyrsia.log.prooffile import TlogProof
@@ -53,7 +53,7 @@ def policy(
     means that the checkpoint in the file satisfies the policy; of a proof file nothing else is checked.
     """
     if source is not None and (outside or need or url or trust):
-        raise _usage("a policy that is read is complete", "leave out --trust, --witness, --need and --url")
+        raise usage("a policy that is read is complete", "leave out --trust, --witness, --need and --url")
     if source is not None:
         made, about = _read_policy(source), {"from": str(source)}
     else:
@@ -75,9 +75,9 @@ def _of_network(
     pin, line = _offline(trust) if trust is not None else _asked(target)
     genesis = pin.genesis
     if any(character <= " " or character == "\x7f" for character in url):
-        raise _usage("an address has no spaces", "write --url https://HOST/log")
+        raise usage("an address has no spaces", "write --url https://HOST/log")
     if need and not outside:
-        raise _usage("--need counts witnesses of others", "name them with --witness VKEY")
+        raise usage("--need counts witnesses of others", "name them with --witness VKEY")
     validators = line.validators()
     named = {bytes(member.node): member.name for member in genesis.members}
     q = needed(len(validators))
@@ -91,7 +91,7 @@ def _of_network(
             url=url,
         )
     except Malformed as error:
-        raise _usage(str(error), "give each witness's verifier key, `<name>+<id>+<key>`, once") from None
+        raise usage(str(error), "give each witness's verifier key, `<name>+<id>+<key>`, once") from None
     about = {"network": genesis.name, "origin": genesis.origin, "genesis": f"sha256:{pin.digest}"}
     begins = "" if line.epoch == 0 else f", from size {line.end(line.epoch - 1).size} on"
     about["epoch"] = f"{line.epoch}{begins}"
@@ -187,7 +187,3 @@ def _refused(path: Path, what: str) -> Refusal:
     return Refusal(
         "proof-invalid", what=what, who=str(path), do="do not rely on it; fetch a newer checkpoint"
     )
-
-
-def _usage(what: str, do: str) -> Refusal:
-    return Refusal("usage", what=what, who="your command", do=do)

@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from pyrsia.errors import DatabaseDamaged, PyrsiaError
+from pyrsia.errors import DatabaseDamaged, PyrsiaError, first_cause
 
 TOLD_S: Final = 60.0  # between two lines about the same border
 TROUBLE: Final = (PyrsiaError, OSError)
@@ -47,7 +47,7 @@ class Enduring:
             trouble, others = group.split(TROUBLE)
             if others is not None or trouble is None or group.subgroup(DatabaseDamaged) is not None:
                 raise
-            self._say(str(_first(trouble)))
+            self._say(str(first_cause(trouble)))
         else:
             if self._said:
                 self._said = ""
@@ -84,9 +84,3 @@ class Border:
             if now_s - self._told_s >= TOLD_S:
                 self._told_s = now_s
                 _log.exception("%s: a fault of ours", self._what)
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from pyrsia.cli.tell import run, tell_refusal
-from pyrsia.errors import ANSWERS, MAX_TOLD, Refusal
+from pyrsia.errors import ANSWERS, MAX_TOLD, Refusal, first_cause, usage
 
 
 def refusal(code: str) -> Refusal:
@@ -70,3 +70,16 @@ def test_what_a_stranger_says_in_a_refusal_is_cut_and_harmless():
     assert long.do == "a\\x1b[2Jb"
     whole = {"code": "busy", "what": "w" * MAX_TOLD, "who": "the peer", "do": "one\nanother"}
     assert Refusal.from_dict(whole).as_dict() == whole
+
+
+def test_what_began_a_group_of_groups_is_found_and_an_error_alone_is_itself():
+    began = OSError("the disk")
+    inner = ExceptionGroup("inner", [began, ValueError("later")])
+    assert first_cause(ExceptionGroup("outer", [inner, KeyError("last")])) is began
+    assert first_cause(BaseExceptionGroup("ended", [KeyboardInterrupt()])).__class__ is KeyboardInterrupt
+    assert first_cause(began) is began
+
+
+def test_a_command_that_cannot_be_meant_is_the_callers_own_mistake():
+    refusal = usage("it is written twice", "write it once")
+    assert (refusal.code, refusal.who, refusal.answer.exit) == ("usage", "your command", 2)
