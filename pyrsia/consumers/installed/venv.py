@@ -185,8 +185,9 @@ def _no_wheel(where: str, dist: Dist) -> Row:
         where,
         dist.purl,
         NO_PROOF,
-        why=f"the network offers no wheel of {dist.name} {dist.version}",
-        do="leave it out with --skip NAME, or if it is public ask for it: `pyrsia build request NAME==VERSION`",
+        why=f"no wheel of {dist.name} {dist.version} is offered: the log has none, or the node's policy refuses it",
+        do="leave it out with --skip NAME; see `pyrsia policy check pkg:pypi/NAME@VERSION`, or if it is public and the "
+        "log has none ask for it: `pyrsia build request NAME==VERSION`",
     )
 
 
