@@ -121,13 +121,18 @@ def init(
         lines += ["member document, for a member to propose (pyrsia member propose add --file FILE):"]
         lines += [json.dumps(answer["member"], sort_keys=True)]
     elif url is not None:
-        lines += ["its member document: pyrsia member document --operator NAME --domain NAME"]
+        where = _where(data)
+        lines += [f"its member document: pyrsia member document{where} --operator NAME --domain NAME"]
     tell(answer, as_json=as_json, text=lambda: [*lines, _hint(data, founded=genesis is not None)])
+
+
+def _where(data: Path | None) -> str:
+    return f" --data {shlex.quote(str(data))}" if data else ""
 
 
 def _hint(data: Path | None, *, founded: bool) -> str:
     """The next command, with the directory where it is not the user's own."""
-    where = f" --data {shlex.quote(str(data))}" if data else ""
+    where = _where(data)
     if founded:
         return f"start it with: pyrsia node run{where}"
     again = f"pyrsia init{where}"

@@ -153,7 +153,11 @@ def motion(motion: str, follow: bool, as_of: str | None, target: str | None, as_
 
 @member.command()
 @click.option(
-    "--data", type=click.Path(file_okay=False, path_type=Path), help="Data directory of a node [the user's]."
+    "--data",
+    "--node",
+    "data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data directory of a node [PYRSIA_NODE where that is one, else the user's].",
 )
 @click.option("--name", help="What people shall call it [its configuration's, or what the log says].")
 @click.option("--operator", help="Who answers for it.")

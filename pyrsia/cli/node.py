@@ -21,6 +21,8 @@ SHOWN: Final = 4  # lines while it waits: how far it is, and the first files wit
 
 _data_option = click.option(
     "--data",
+    "--node",
+    "data",
     type=click.Path(file_okay=False, path_type=Path),
     help="Data directory [PYRSIA_NODE where that is one, else the user's].",
 )

@@ -322,8 +322,9 @@ def test_doctor_says_what_works_here(pyrsia):
     assert "python" in pyrsia("doctor")[1]
 
 
-def test_a_node_without_a_network_does_not_start(pyrsia, data):
-    code, out, err = pyrsia("node", "--data", data)
+@pytest.mark.parametrize("words", [("--data",), ("--node",), ("run", "--data"), ("run", "--node")])
+def test_a_node_without_a_network_does_not_start(pyrsia, data, words):
+    code, out, err = pyrsia("node", *words, data)
     assert (code in (1, 2), out) == (True, "")
     assert "  do:  " in err
 

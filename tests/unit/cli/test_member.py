@@ -378,10 +378,11 @@ def joined(tmp_path):
     return tmp_path / "own"
 
 
-def test_a_document_needs_somebody_who_answers_for_the_node(pyrsia, joined):
-    code, out, _ = pyrsia("member", "document", "--data", joined)
+@pytest.mark.parametrize("option", ["--data", "--node"])
+def test_a_document_needs_somebody_who_answers_for_the_node(pyrsia, joined, option):
+    code, out, _ = pyrsia("member", "document", option, joined)
     told = pyrsia(
-        "member", "document", "--data", joined, "--operator", "o", "--domain", "d", "--role", "builder"
+        "member", "document", option, joined, "--operator", "o", "--domain", "d", "--role", "builder"
     )
 
     assert (code, out) == (2, "")
