@@ -17,6 +17,7 @@ from pyrsia.wire.text import safe
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _LEAST_SENTENCE: Final = 16  # of a sentence that is cut, characters that still say something
+_LEAST_BROKEN: Final = 10  # of one that goes on below: most words
 
 node_option = click.option(
     "--node",
@@ -159,7 +160,7 @@ def table(
     over = sum(widths) + 2 * len(widths) - 2 - (width() - indent)
     while over > 0 and sentences:
         widest = max(sentences, key=widths.__getitem__)
-        if widths[widest] <= _LEAST_SENTENCE:
+        if widths[widest] <= (_LEAST_BROKEN if whole else _LEAST_SENTENCE):
             break
         widths[widest] -= 1
         over -= 1

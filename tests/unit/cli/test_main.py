@@ -349,6 +349,8 @@ def test_of_a_wide_table_that_is_asked_for_whole_sentences_go_on_below(monkeypat
     assert max(map(len, told)) <= 42
     assert "\u2026" not in "".join(told)
     assert " ".join(line[14:40].rstrip("NO ") for line in told[1:-1]).split() == sentence.split()
+    monkeypatch.setattr("pyrsia.cli.tell.width", lambda: 30)
+    assert max(map(len, table(rows, head, whole=True))) == 30
     assert [line[:12].strip() for line in told[1:]] == ["max_severity", *[""] * (len(told) - 3), "deny"]
 
 
