@@ -7,6 +7,7 @@ The villain is reachable from here alone; `pyrsia node run` has no way to load i
 
 import argparse
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -38,10 +39,14 @@ def main() -> None:
     arguments = parser.parse_args()
     die_with(arguments.parent)
 
+    gc.disable()  # what modules are made of stays: looking there for garbage is an eighth of a node's start
     from pyrsia.demo.villain import Villain
     from pyrsia.errors import PyrsiaError
     from pyrsia.node import service
     from pyrsia.node.builds.workshop import honest
+
+    gc.freeze()
+    gc.enable()
 
     def villain(shop: "Shop", drawn_first: "DrawnFirst") -> "Sequence[Plugin]":
         lying = Villain(shop, purl=arguments.villain, drawn_first=drawn_first)
