@@ -183,16 +183,17 @@ def unsigned(log):
 
 
 @pytest.mark.parametrize(
-    ("turn", "word"),
+    ("turn", "words"),
     [
-        (fork, "forked"),
-        (shrink, "shrank"),
-        (unsigned, "are needed"),
-        (root_of_nothing, "other roots"),
-        (never_again, ""),
+        (fork, ("forked", "other roots")),  # who reads under the head of before may see it first
+        (shrink, ("shrank",)),
+        (unsigned, ("are needed",)),
+        (root_of_nothing, ("other roots",)),
+        (never_again, ("",)),
     ],
+    ids=["fork", "shrink", "unsigned", "root of nothing", "never again"],
 )
-async def test_a_log_that_turns_fails(net, turn, word):
+async def test_a_log_that_turns_fails(net, turn, words):
     honest = net.log.append
 
     def append(leaves):
@@ -203,7 +204,7 @@ async def test_a_log_that_turns_fails(net, turn, word):
     net.log.append = append
     report, _ = await hammered(net, goal=100_000, seconds=10)
     assert not report.ok
-    assert word in report.why
+    assert any(word in report.why for word in words)
     assert "of 100000" not in report.why
 
 
