@@ -5,8 +5,10 @@ between two looks stay short: some of what is waited for is soon over again. In 
 takes time: the bound says how long that may be, and a look costs more than the time between two.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import trio
 from trio.testing import MockClock
@@ -27,6 +29,17 @@ async def until(condition: Callable[[], object], virtual_s: float = LOOKED_S) ->
         while not condition():
             await trio.sleep(pause_s)
             pause_s = min(1.25 * pause_s, longest_s)
+
+
+def unhindered_s() -> float:
+    """Real seconds, less those in which this thread stood in line for a processor: for what has to be quick, and is no
+    slower for what else a machine has to do. Where the kernel does not say how long it stood, just seconds.
+    """
+    try:
+        waited_ns = int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        waited_ns = 0
+    return time.monotonic() - waited_ns / 1e9
 
 
 def _virtual() -> bool:

@@ -10,6 +10,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,12 @@ class Source:
         self.tree = ast.parse(path.read_text(encoding="utf-8"))
         self.parent = {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
 
+    @cached_property
+    def _calls(self) -> list[ast.Call]:
+        return [node for node in ast.walk(self.tree) if isinstance(node, ast.Call)]
+
     def calls(self) -> Iterator[ast.Call]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, ast.Call))
+        return iter(self._calls)
 
     def above(self, node: ast.AST) -> Iterator[ast.AST]:
         while node in self.parent:
@@ -82,7 +87,10 @@ class Source:
 
 
 def name_of(call: ast.Call) -> str:
-    return ast.unparse(call.func)
+    """Kept with the call: five rules ask for that of each."""
+    if not hasattr(call, "said"):
+        call.said = ast.unparse(call.func)  # type: ignore[attr-defined]
+    return call.said  # type: ignore[attr-defined]
 
 
 def last_of(call: ast.Call) -> str:
@@ -228,19 +236,24 @@ def sources() -> list[Source]:
     return [Source(path) for path in SOURCES]
 
 
+@pytest.fixture(scope="module")
+def found_by(sources: list[Source]) -> dict[Rule, list[Found]]:
+    return {rule: [one for source in sources for one in rule(source)] for rule in RULES}
+
+
 @pytest.mark.parametrize("rule", RULES)
-def test_no_source_breaks_the_rule(rule: Rule, sources: list[Source]) -> None:
-    found = [one for source in sources for one in rule(source)]
+def test_no_source_breaks_the_rule(
+    rule: Rule, sources: list[Source], found_by: dict[Rule, list[Found]]
+) -> None:
+    found = found_by[rule]
 
     assert len(sources) > 100
     assert any(source.name.startswith("tui/") for source in sources)
     assert [one for one in found if (one.file, one.function, one.what) not in EXCUSED] == []
 
 
-def test_every_excuse_is_still_needed_and_says_why(sources: list[Source]) -> None:
-    found = {
-        (one.file, one.function, one.what) for rule in RULES for source in sources for one in rule(source)
-    }
+def test_every_excuse_is_still_needed_and_says_why(found_by: dict[Rule, list[Found]]) -> None:
+    found = {(one.file, one.function, one.what) for rule in RULES for one in found_by[rule]}
 
     assert [excuse for excuse in EXCUSED if excuse not in found] == []
     assert all(len(why.split()) > 5 for why in EXCUSED.values())
@@ -314,6 +327,7 @@ def test_no_rule_refuses_what_is_right(rule: Rule, text: str, tmp_path: Path) ->
 # -- limits ----------------------------------------------------------------------------------------
 
 
+@cache
 def limits() -> dict[str, Limit]:
     """Every limit of every module of the package, by its full name."""
     found = {}

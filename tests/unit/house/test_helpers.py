@@ -1,15 +1,17 @@
 """Tests import helpers that lie beside them by a plain name; in one process a name can mean one file only."""
 
 import ast
+import re
 from pathlib import Path
 
 TESTS = Path(__file__).parents[2]
+IMPORTS = re.compile(r"^\s*(?:from|import) (.*)", re.MULTILINE)
 
 
-def plainly_imported(path: Path) -> set[str]:
-    """Names of whole modules that a file imports without a package."""
+def plainly_imported(text: str) -> set[str]:
+    """Names of whole modules that a source imports without a package."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found |= {one.name for one in node.names if "." not in one.name}
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module and "." not in node.module:
@@ -20,7 +22,10 @@ def plainly_imported(path: Path) -> set[str]:
 def test_no_two_folders_have_a_helper_of_one_name() -> None:
     homes: dict[str, set[str]] = {}
     for path in TESTS.rglob("*.py"):
-        for name in plainly_imported(path):
+        beside = {one.stem for one in path.parent.glob("*.py")}
+        text = path.read_text(encoding="utf-8")
+        named = {word for line in IMPORTS.findall(text) for word in re.findall(r"\w+", line)}
+        for name in plainly_imported(text) if beside & named else ():  # no neighbour is named in most
             if (path.parent / f"{name}.py").exists():
                 homes.setdefault(name, set()).add(path.parent.relative_to(TESTS).as_posix())
     assert len(homes) > 5
