@@ -15,6 +15,7 @@ from pyrsia.node.upstream import asking, pages
 from pyrsia.node.upstream.pip import PackageIndexes
 from pyrsia.units import Limit
 from pyrsia.wire import purl as purls
+from tests.reference.waiting import until
 from tests.unit.node.upstream.toy import (
     JSON_TYPE,
     SIX,
@@ -22,7 +23,6 @@ from tests.unit.node.upstream.toy import (
     listening,
     page,
     plain,
-    until,
     whole,
 )
 

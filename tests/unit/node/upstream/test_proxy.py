@@ -5,6 +5,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from pyrsia.errors import Refusal
+from tests.reference.waiting import until
 from tests.unit.node.upstream.toy import (
     JSON_TYPE,
     SIX,
@@ -13,7 +14,6 @@ from tests.unit.node.upstream.toy import (
     page,
     plain,
     sha256,
-    until,
     whole,
 )
 
