@@ -216,7 +216,6 @@ async def test_an_extension_that_writes_to_home_and_dials_out_is_contained_while
     house.evil(places, port)
     house.release(mavens.project(mavens.USES_EXTENSION))
     builder = mavens.plugin(sandbox, tmp_path / "b", house)
-    before = set(Path.home().iterdir())
 
     (planned,) = await builder.plan(TOOL, mavens.now_ms())
     request = mavens.request(planned)
@@ -231,8 +230,8 @@ async def test_an_extension_that_writes_to_home_and_dials_out_is_contained_while
         len([line for line in said if line.startswith("nobody answers")]) == 3
     )  # the build has no proxy at all
     assert list(home.iterdir()) == []
-    assert set(Path.home().iterdir()) == before
-    assert "evil-was-here" not in os.listdir("/tmp")
+    # Other tests may make folders there meanwhile.
+    assert [place for place in (str(Path.home()), "/tmp") if "evil-was-here" in os.listdir(place)] == []
     with pytest.raises(BlockingIOError):
         listener.accept()
 
