@@ -253,7 +253,8 @@ def _pinned(told: dict[str, Any]) -> Iterator[str]:
     if told["fetching"]:
         yield f"  {told['fetching']} more are being brought ({size(told['missing_bytes'])}): pyrsia storage status"
     elif told["missing"]:
-        yield f"  {told['missing']} more stay once they come ({size(told['missing_bytes'])}); --fetch brings them now"
+        stays = "stays once it comes" if told["missing"] == 1 else "stay once they come"
+        yield f"  {told['missing']} more {stays} ({size(told['missing_bytes'])}); --fetch brings them now"
 
 
 def _time(posix_s: int) -> str:

@@ -31,7 +31,7 @@ from pyrsia.node.log.times import Moment
 from pyrsia.node.members.past import PastMembers
 from pyrsia.node.packages.downloads import Downloads
 from pyrsia.node.packages.past import Names, Then
-from pyrsia.serve.desks.knowing import AsOf, AuditOrder, AuditRow, FactRow, KnowledgeDesk
+from pyrsia.serve.desks.knowing import NOW, AsOf, AuditOrder, AuditRow, FactRow, KnowledgeDesk
 from pyrsia.serve.desks.providing import (
     AdvisoryView,
     DescriptionView,
@@ -134,7 +134,8 @@ class Provider:
         found = await self._published(package, wanted.version, told.size)
         if not found.files:
             among = "" if found.whole else f", among the newest {MAX_FILES_SOUGHT.value} files of the package"
-            raise _unknown(purl, f"the log publishes no file of it at that moment{among}")
+            moment = "" if at == NOW else " at that moment"
+            raise _unknown(purl, f"the log publishes no file of it{moment}{among}")
         most = min(most, MAX_OVERVIEW_VERSIONS.value)
         shown = await newest_first(wanted.type, list(found.files), most)
         then = (await self._pasts.at(package_key(package), told.size))[0] if told.past else None

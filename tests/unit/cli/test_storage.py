@@ -67,11 +67,16 @@ def test_scripts_are_told_of_copies_in_fields(ask):
     assert (told["coming"], told["lost"], told["leaving"]) == (0, 0, False)
 
 
-def test_a_pin_says_what_is_here_and_what_stays_once_it_comes(ask):
-    code, out, _, seen = ask({PLACE + "/pins": (200, PINNED)}, "storage", "pin", "pkg:pypi/a")
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [(2, "2 more stay once they come (4.0 kB)"), (1, "1 more stays once it comes (4.0 kB)")],
+)
+def test_a_pin_says_what_is_here_and_what_stays_once_it_comes(ask, missing, told):
+    answer = {**PINNED, "missing": missing}
+    code, out, _, seen = ask({PLACE + "/pins": (200, answer)}, "storage", "pin", "pkg:pypi/a")
     assert code == 0
     assert "3 files are here (9.0 MB)" in out
-    assert "2 more stay once they come (4.0 kB)" in out
+    assert told in out
     assert json.loads(seen[-1][3]) == {"pattern": "pkg:pypi/a", "fetch": False}
 
 

@@ -157,6 +157,9 @@ async def test_what_the_log_has_not_is_refused_and_so_is_what_was_pushed_here(to
         with pytest.raises(Refusal) as caught:
             await told.overview(purl, AsOf())
         assert caught.value.code == "package-unknown"
+        assert "moment" not in caught.value.what
+    with pytest.raises(Refusal, match="no file of it at that moment"):
+        await told.overview("pkg:pypi/none", AsOf(size=1))
     for purl, at in (("no purl", AsOf()), (PURL, AsOf(size=10**9)), (PURL, AsOf(1, 1))):
         with pytest.raises(Refusal) as caught:
             await told.overview(purl, at)

@@ -182,6 +182,24 @@ def test_strangers_words_are_words_on_each_of_them() -> None:
         assert 'href="javascript' not in text
 
 
+@pytest.mark.parametrize(
+    ("tags", "homepage", "namespace", "told"),
+    [
+        ((), "https://a.example", "", '<p class="faint"><code>https://a.example</code></p>'),
+        (("dns",), "https://a.example", "b", "dns · <code>https://a.example</code> · b</p>"),
+        ((), "", "b", '<p class="faint">b</p>'),
+    ],
+)
+def test_what_a_description_names_is_parted_and_nothing_stands_before_the_first(
+    tags: tuple[str, ...], homepage: str, namespace: str, told: str
+) -> None:
+    said = DescriptionView(PURL, "amber", 5, 3, "a text", tags, homepage, namespace, "")
+    known = Known(whole=True, size=3, time_ms=4, mapping=None, versions=(), descriptions=(said,))
+    page = drawing.draw("package", purl=PURL, owner="", install=(), versions=[], history=(), known=known, about={},
+                        past=False, badge="", markdown="", as_of="", said=None, rows=(), more="")  # fmt: skip
+    assert told in page.decode()
+
+
 class Known:
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
