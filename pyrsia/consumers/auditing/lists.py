@@ -34,6 +34,7 @@ def read(path: Path, said: str, reader: Reader, data: bytes, into: Gathered) -> 
     Raises:
         Refusal: `usage`: it is not what it looks like.
     """
+    before = into.told
     waiting, seen = [(path, said)], {os.path.realpath(path)}
     folders = (os.path.realpath(path.parent), os.path.realpath("."))
     first: str | None = decoded(path, data)
@@ -57,7 +58,7 @@ def read(path: Path, said: str, reader: Reader, data: bytes, into: Gathered) -> 
                     (other, posixpath.normpath(posixpath.join(posixpath.dirname(said), row.leads)))
                 )
         first = None
-    if reader in _UNSEEN:
+    if reader in _UNSEEN and into.told != before:  # what names nothing needs nothing in turn
         into.not_looked_into([_UNSEEN[reader].format(said)])
 
 
@@ -84,7 +85,7 @@ def _is_place(line: str) -> bool:
 
 def _why(row: Row) -> str:
     if row.left and "index" in row.left:
-        return "no version: it comes from no index"
+        return "it comes from no index"
     if row.open and _is_place(row.name):
         return "no version: it is a path or an address"
     return "no version: it is left open" if row.open else "no version"

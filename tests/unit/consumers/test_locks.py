@@ -268,7 +268,7 @@ def test_a_lock_is_known_by_its_content_and_every_version_has_its_line(tmp_path,
     into = found(tmp_path / "any.name", text)
     assert [(one.purl, one.places[0].line) for one in into.components] == versions
     assert [(one.what, one.place.line) for one in into.left] == left
-    assert {one.why for one in into.left} <= {"no version: it comes from no index"}
+    assert {one.why for one in into.left} <= {"it comes from no index"}
     assert into.unseen == ()  # a lock names all that is needed in turn
     assert purls(found(tmp_path / "same", text, kind=kind)) == [one for one, _ in versions]
     crlf = found(tmp_path / "crlf", text.replace("\n", "\r\n"))

@@ -47,7 +47,7 @@ def test_what_pip_freezes_is_audited_from_standard_input(pyrsia, node, typed):
     assert (code, err) == (1, "")
     assert "CVE-2024-3651" in out
     assert "not audited: -e: it lies beside, or comes from an address (standard input:2)" in out
-    assert "not audited: direct: no version: it comes from no index (standard input:4)" in out
+    assert "not audited: direct: it comes from no index (standard input:4)" in out
     assert "2 versions audited" in out
     typed(FROZEN)
     _, out, _ = pyrsia("audit", "-", "--node", node.url, "--json")
