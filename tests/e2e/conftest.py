@@ -1,12 +1,30 @@
 """A network of real processes, shared by the tests that kill and damage its nodes; environments for real builds."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from pyrsia.demo import roots
 from pyrsia.demo.network import Network
+
+HANGS_S = 180.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unhurried() -> Iterator[None]:
+    """Whatever a test waits for in a network, its bound says no more than that it hangs.
+
+    A machine that does much else takes many times what an idle one does, on which smaller bounds were measured.
+    """
+    plain = Network.wait
+
+    def wait(network: Network, condition: Callable[[], bool], patience_s: float, what: str) -> None:
+        plain(network, condition, max(patience_s, HANGS_S), what)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Network, "wait", wait)
+        yield
 
 
 @pytest.fixture

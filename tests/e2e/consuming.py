@@ -231,7 +231,7 @@ class Field:
         assert good is None or (done.returncode == 0) == good, done.stdout[-3_000:] + done.stderr[-3_000:]
         return done.stdout + done.stderr
 
-    def publish(self, orders: Sequence[Mapping[str, Any]], patience_s: float = 300.0) -> dict[str, str]:
+    def publish(self, orders: Sequence[Mapping[str, Any]], patience_s: float = 500.0) -> dict[str, str]:
         """Have the network build or witness something; purl -> verdict."""
         with concurrent.futures.ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
             told = pool.map(lambda order: self._order(order, patience_s), orders)

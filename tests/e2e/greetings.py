@@ -92,7 +92,7 @@ def standing(folder: Path) -> Iterator[Field]:
                 for purl in PURLS.values()
                 for version in VERSIONS
             ]
-            made.notes = made.publish(orders, 90.0)
+            made.notes = made.publish(orders)
             yield made
         finally:
             network.stop_all()
