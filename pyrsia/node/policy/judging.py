@@ -71,7 +71,7 @@ class Judge:
             return self._answer(NETWORK, tuple(found))
         if self._supply.upstream.takes(package):
             return self._answer(PROXIED, (self._with_knowledge(Facts(purl, PROXIED)),))
-        return self._answer(NETWORK if views.project_files(self._reads, package, every=True) else "", ())
+        return self._answer("", ())
 
     def facts_of_bytes(self, sha256: str) -> FactsAnswer:
         return self._answer(NETWORK, tuple(replace(one, by_digest=True) for one in self._named(sha256)))
@@ -131,13 +131,11 @@ class Judge:
         )
 
     def _published(self, package: str, version: str) -> Iterator[views.Placed]:
-        """Those that pages list, and what was withdrawn or is disputed."""
-        served = {one.leaf for one in views.project_files(self._reads, package)}
-        for one in views.project_files(self._reads, package, every=True):
-            body = one.body
-            if version and body["purl"] != version:
-                continue
-            if one.leaf in served or not views.offered(self._reads, body["sha256"], body["purl"]):
+        """Those that pages list, and what was withdrawn or is disputed; which these are is read before the first."""
+        history = views.project_history(self._reads, package)
+        asked = [(one, served) for one, served in history if version in ("", one.body["purl"])]
+        for one, served in asked:
+            if served or not views.offered(self._reads, one.body["sha256"], one.body["purl"]):
                 yield one
 
     def _named(self, sha256: str) -> Iterator[Facts]:

@@ -1,7 +1,9 @@
 """policy.toml at a node: taken over when it changes, never half-written, and answers that time and the log change."""
 
+import itertools
 import os
 
+import msgspec
 import pytest
 import trio
 
@@ -365,6 +367,32 @@ async def test_the_facts_that_people_ask_for_are_those_that_the_doors_decide_on(
     assert (told.path, told.notice) == (str(policed.path), "")
     rows = {row.key: row for row in told.rules["pip"]}
     assert (rows["deny"].value, rows["deny"].origin) == (("pkg:pypi/idna@1.0",), "[pip]")
+
+
+@pytest.mark.parametrize("version", ["", "pkg:pypi/idna@1.0", "pkg:pypi/idna@3.0"])
+def test_the_files_that_are_judged_are_those_that_pages_list_and_those_that_fell(version, monkeypatch):
+    """Of every mix of versions, listed and not, offered and not; what is of another version is not even looked up."""
+    made = list(itertools.product(("1.0", "2.0"), (True, False), (True, False)))
+    key, rows, good, looked = "project/pkg:pypi/idna", {}, {}, []
+    for at, (of, served, offered) in enumerate(made):
+        body = {"purl": f"pkg:pypi/idna@{of}", "sha256": f"{at:064}"}
+        rows[f"{key}/{at:016}"] = {"leaf": at, "body": body, "served": served}
+        good[body["sha256"]] = offered
+    rows[key] = len(made)
+
+    def offered_now(_, sha256, purl):
+        looked.append(purl)
+        return good[sha256]
+
+    monkeypatch.setattr(views, "offered", offered_now)
+    asked = Judge(None, lambda name: msgspec.json.encode(rows[name.decode()]), None)
+    found = [one.leaf for one in asked._published("pkg:pypi/idna", version)]
+    assert found == [
+        at
+        for at, (of, served, offered) in enumerate(made)
+        if version in ("", f"pkg:pypi/idna@{of}") and ((served and offered) or not offered)
+    ]
+    assert not version or set(looked) <= {version}
 
 
 class OwnShelf(NoLocal):
