@@ -24,7 +24,7 @@ from pyrsia.store.rocks import Batch
 from pyrsia.units import MEMPOOL_AUTHOR_ENTRIES
 from pyrsia.wire.text import b32
 from tests.reference.ledger import START, blob
-from tests.reference.parts import until
+from tests.reference.waiting import until
 from tests.reference.words import Words
 
 IDNA = "pkg:pypi/idna"
