@@ -14,12 +14,11 @@ from trio.testing import MockClock
 
 from pyrsia.errors import Unavailable
 from pyrsia.mapping import MappedFile
-from pyrsia.net import serving
+from pyrsia.net import datalinks, serving
 from pyrsia.net.counting import Counters
 from pyrsia.net.data import DataPlane, Served
 from pyrsia.net.serving import Maps
 from pyrsia.net.zsock import ZSock
-from pyrsia.transfer import sources
 from pyrsia.transfer.buckets import Flow
 from pyrsia.transfer.manifest import Manifest
 from pyrsia.units import CHUNK_BYTES, LINK_FAULTS, MAX_DATA_FRAME_BYTES, MAX_PEERS, UPLOAD_QUEUE_CHUNKS
@@ -393,9 +392,8 @@ async def test_what_is_not_offered_is_refused_in_words_and_the_asker_is_known(si
 async def test_a_node_without_a_control_link_and_a_banned_one_get_nothing_at_all(
     sites, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(
-        sources, "SILENT_S", 0.5
-    )  # the banned one still believes in its link, and waits so long
+    # The banned one still believes in its link, and so long in an answer over it.
+    monkeypatch.setattr(datalinks, "ASK_S", 0.3)
     a, b, c = sites
     a.put(tmp_path / "a", DATA)
     asks = [Message(Type.WANT_MANIFEST, MANIFEST.id), Message(Type.GET, MANIFEST.id, (0,))]
