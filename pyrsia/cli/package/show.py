@@ -119,7 +119,7 @@ def _row(one: dict[str, Any]) -> tuple[object, ...]:
         ", ".join(agreeing) or "-",
         ", ".join(dissenting) or "-",
         f"{count}, worst {one['worst']}" if count else "-",
-        ", ".join(dict.fromkeys(row["expression"] or "?" for row in one["licences"])) or "-",
+        ", ".join(dict.fromkeys(row["expression"] or "in words only" for row in one["licences"])) or "-",
         "-" if one["downloads"] is None else one["downloads"],
     )
 

@@ -79,7 +79,8 @@ def test_show_tells_each_version_and_what_does_not_fit_a_row(pyrsia, node):
     )  # fmt: skip
     told = version(
         file(status="WITHDRAWN"), status="WITHDRAWN", reason="it leaks", advisories=(advisory,), worst="high",
-        licences=(LicenceView("BSD-3-Clause", "amber", 10),), sboms=(SbomView("spdx", "birch", 11),),
+        licences=(LicenceView("BSD-3-Clause", "amber", 10), LicenceView("", "birch", 13)),
+        sboms=(SbomView("spdx", "birch", 11),),
         rechecks=(RecheckView("contradicts", "coral", 1_700_000_000_000, 12, "12" * 32),),
     )  # fmt: skip
     description = DescriptionView(PURL, "amber", 5, 6, "Names", ("dns",), "https://x.example")
@@ -91,7 +92,7 @@ def test_show_tells_each_version_and_what_does_not_fit_a_row(pyrsia, node):
     for words in (
         "as of 120 entries, 2023-11-14", "more may be known", "https://example.org/idna", "no maintainer keys",
         "amber says of pkg:pypi/idna (entry 6): Names", "tags: dns", "homepage: https://x.example",
-        "1, worst high", "BSD-3-Clause", "amber, birch", "coral", "1.0: WITHDRAWN: it leaks",
+        "1, worst high", "BSD-3-Clause, in words only", "amber, birch", "coral", "1.0: WITHDRAWN: it leaks",
         "GHSA-1, CVE-1: high, fixed in 1.1; known since 2023-11-14 22:13:20, by amber (entry 8)",
         "counts as affected", "birch says not-affected (VEX, entry 9)", "spdx SBOM by birch", "contradicts",
         DIGESTS[0], "downloads here",
