@@ -373,11 +373,11 @@ async def test_a_file_that_shrank_is_never_a_whole_answer(tmp_path: Path) -> Non
 
 
 async def test_a_slow_reader_gets_everything_however_long_it_takes(tmp_path: Path) -> None:
-    """Several times the idle limit passes while bytes move: no total limit cuts the transfer."""
+    """More than twice the idle limit passes while bytes move: no total limit cuts the transfer."""
     path = tmp_path / "blob"
     path.write_bytes(os.urandom(4_000_000))
 
-    async with serving(file_app(path), limits=HttpLimits(idle_s=0.4)) as server:
+    async with serving(file_app(path), limits=HttpLimits(idle_s=0.8)) as server:
         sock = trio.socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         with sock:
@@ -385,12 +385,14 @@ async def test_a_slow_reader_gets_everything_however_long_it_takes(tmp_path: Pat
             await sock.send(GET % b"")
             begun, received, wanted = trio.current_time(), bytearray(), path.read_bytes()
             while not received.endswith(wanted[-1000:]):
-                received += await sock.recv(20_000)
+                piece = await sock.recv(20_000)
+                assert piece, f"cut after {len(received)} bytes"
+                received += piece
                 # Each pause is far below the idle limit, their sum far above it.
                 with trio.move_on_after(0.01):
                     await trio.sleep_forever()
 
-    assert trio.current_time() - begun > 4 * 0.4
+    assert trio.current_time() - begun > 2 * 0.8
     assert received.partition(b"\r\n\r\n")[2] == wanted
 
 
@@ -398,7 +400,7 @@ async def test_a_reader_that_stops_is_cut_and_others_never_waited(tmp_path: Path
     path = tmp_path / "blob"
     path.write_bytes(bytes(30_000_000))
 
-    async with serving(file_app(path), limits=HttpLimits(idle_s=0.3)) as server:
+    async with serving(file_app(path), limits=HttpLimits(idle_s=1.0)) as server:
         stuck = [await dial(server) for _ in range(20)]
         for stream in stuck:
             await stream.send_all(GET % b"")
