@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from pyrsia import config as settings
+from pyrsia.cli.groups import Group
 from pyrsia.cli.tell import json_option, tell
 from pyrsia.client import resolve
 from pyrsia.errors import Refusal
@@ -31,7 +32,7 @@ def data_folder(target: str | None) -> Path:
     return Path(where)
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--node", "target", metavar="DIR", help="The node's data directory.")
 @click.option("-s", "--show", is_flag=True, help="Show it (what the bare command does).")
 @json_option

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pyrsia.cli.groups import Group
 from pyrsia.cli.tell import json_option, table, tell
 from pyrsia.errors import Malformed, Refusal
 
@@ -45,7 +46,7 @@ suite_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def environment() -> None:
     """Build environments by digest: file systems that every builder makes with the same bytes."""
 

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.groups import Group
 from pyrsia.cli.motions import PATIENCE_S, finish, follow_option, reason_option
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.cli.tokens import token
@@ -26,7 +27,7 @@ class _Rotated(msgspec.Struct):
     replaced: tuple[str, ...] = ()
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """The keys of this node, one for each purpose, and tokens for its clients. Only public halves are ever shown."""
 

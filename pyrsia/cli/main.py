@@ -4,13 +4,13 @@ Commands are imported when called, so that `pyrsia --help` costs one small impor
 flags of the original (`-b -c -e -l -s`) are rewritten to commands before parsing.
 """
 
-import importlib
 import sys
 from typing import Final
 
 import click
 
 from pyrsia import __version__
+from pyrsia.cli.groups import LazyGroup
 
 # command -> (module below pyrsia.cli, attribute, help group, one line)
 COMMANDS: Final[dict[str, tuple[str, str, str, str]]] = {
@@ -87,18 +87,8 @@ SHORT: Final[dict[str, str]] = {"-b": "build", "-c": "config", "-l": "list", "-s
 EDIT: Final = {"-e": "edit"}  # only behind -c / config
 
 
-class Commands(click.Group):
-    """A group whose members are imported on use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(f"pyrsia.cli.{module}"), attribute)
-        return command
+class Commands(LazyGroup):
+    """Everything that `pyrsia` does, by what people come for."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for group in ("Use", "Provide", "Run", "Audit"):
@@ -107,7 +97,12 @@ class Commands(click.Group):
                 formatter.write_dl(rows)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    package="pyrsia.cli",
+    table={name: (module, attribute, text) for name, (module, attribute, _, text) in COMMANDS.items()},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, "-V", "--version", prog_name="pyrsia")
 def cli() -> None:
     """Packages built from source several times over, agreed in one public log.

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.groups import Group
 from pyrsia.cli.log import when
 from pyrsia.cli.log.when import as_of_option
 from pyrsia.cli.motions import PATIENCE_S, find_member, finish, follow_option, motion_id, motion_lines
@@ -17,7 +18,7 @@ from pyrsia.client import Client
 from pyrsia.status import MembersStatus, MotionStatus
 
 
-@click.group()
+@click.group(cls=Group)
 def member() -> None:
     """Who belongs to the network; propose and approve what changes.
 

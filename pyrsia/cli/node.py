@@ -10,6 +10,7 @@ import click
 
 from pyrsia import config
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.groups import Group
 from pyrsia.cli.tell import json_option, node_option, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -29,7 +30,7 @@ _data_option = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @_data_option
 @click.pass_context
 def node(ctx: click.Context, data: Path | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.groups import Group
 from pyrsia.cli.motions import PATIENCE_S, find_member, finish, follow_option, reason_option
 from pyrsia.cli.papers import NONE, as_document, can_option, file_option, fit, read_document, role_option
 from pyrsia.cli.tell import json_option, node_option
@@ -23,7 +24,7 @@ approve_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def propose() -> None:
     """Propose a motion.
 

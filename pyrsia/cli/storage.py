@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.groups import Group
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -31,12 +32,13 @@ _REASONS: Final = {
 
 
 @click.group(
+    cls=Group,
     epilog=examples(
         "pyrsia storage status",
         "pyrsia storage pin 'pkg:pypi/flask@3.*' --fetch",
         "pyrsia storage gc --dry-run",
         "pyrsia storage scrub --all",
-    )
+    ),
 )
 def storage() -> None:
     """What takes the node's disk, what stays there, and putting it in order."""

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.groups import Group
 from pyrsia.cli.tell import examples, json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -39,6 +40,7 @@ class _Tokens(msgspec.Struct):
 
 
 @click.group(
+    cls=Group,
     invoke_without_command=True,
     epilog=examples(
         "pyrsia keys token --scope push --package 'pkg:maven/org.example/*'",

@@ -8,6 +8,7 @@ import click
 
 from pyrsia.audit.sources import DirectorySource
 from pyrsia.cli.epochs import followed, told_by
+from pyrsia.cli.groups import Group
 from pyrsia.cli.tell import json_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -19,7 +20,7 @@ from pyrsia.verify.evidence import refusing
 from pyrsia.verify.pins import Pin, Pins, pin_of, read_genesis
 
 
-@click.group()
+@click.group(cls=Group)
 def trust() -> None:
     """Pin the networks that verify believes. A pin is the SHA-256 of a genesis document."""
 

@@ -11,6 +11,7 @@ import msgspec
 from pyrsia import config as settings
 from pyrsia.cli.answers import shaped
 from pyrsia.cli.config import RESTART, data_folder
+from pyrsia.cli.groups import Group
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client, foreign
 from pyrsia.errors import Malformed, Refusal, usage
@@ -22,7 +23,7 @@ from pyrsia.status import EvidenceAnswer, WitnessStatus
 _dir_option = click.option("--node", "target", metavar="DIR", help="The node's data directory.")
 
 
-@click.group()
+@click.group(cls=Group)
 def witness() -> None:
     """Cosign other people's logs, and have other people's witnesses cosign ours (C2SP tlog-witness).
 

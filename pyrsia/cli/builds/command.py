@@ -13,6 +13,7 @@ from pyrsia.cli.builds.request import plan, request
 from pyrsia.cli.compare import compare
 from pyrsia.cli.environments import environment
 from pyrsia.cli.explain import explain
+from pyrsia.cli.groups import Group
 from pyrsia.cli.tell import json_option, node_option, table, tell
 from pyrsia.client import Client
 from pyrsia.errors import Refusal
@@ -22,7 +23,7 @@ from pyrsia.wire.text import safe
 request_argument = click.argument("request", metavar="REQUEST")
 
 
-@click.group()
+@click.group(cls=Group)
 def build() -> None:
     """Ask the network for a verified build; plan, list, follow and explain builds."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pyrsia.cli.export import asking as ask
+from pyrsia.cli.groups import Group
 from pyrsia.cli.policy.command import rules_of
 from pyrsia.cli.tell import Decorator, examples, json_option, node_option, tell, together
 from pyrsia.client import Client
@@ -43,7 +44,7 @@ def _lists_option(what: str) -> Decorator:
     )
 
 
-@click.group()
+@click.group(cls=Group)
 def export() -> None:
     """Files by which stock clients enforce what the log says and the node's policy allows.
 

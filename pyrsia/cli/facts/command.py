@@ -4,7 +4,7 @@ from typing import Final
 
 import click
 
-from pyrsia.cli.lazy import LazyGroup
+from pyrsia.cli.groups import LazyGroup
 
 # command -> (module below pyrsia.cli, attribute, one line)
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pyrsia.cli.groups import Group
 from pyrsia.cli.log.when import Span
 from pyrsia.cli.tell import examples, json_option, node_option, tell
 from pyrsia.errors import Refusal
@@ -35,7 +36,7 @@ patience_option = click.option(
 )  # fmt: skip
 
 
-@click.group("import")
+@click.group("import", cls=Group)
 def imports() -> None:
     """Say in the log what a database or a document says.
 

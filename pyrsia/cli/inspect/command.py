@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pyrsia.cli.groups import Group
 from pyrsia.cli.tell import examples, json_option, node_option
 
 TEXT_HELP = "TEXT must be in a field of the record."
@@ -42,7 +43,7 @@ def _asked(command: F) -> F:
     return command
 
 
-@click.group("inspect-log")
+@click.group("inspect-log", cls=Group)
 def inspect_log() -> None:
     """The log record by record: files added and removed, nodes, builds.
 

@@ -14,6 +14,7 @@ import click
 
 from pyrsia.builds.sources.buildspec import Mapped, parse_buildspec, parse_mapping
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.groups import Group
 from pyrsia.cli.log import when
 from pyrsia.cli.log.when import as_of_option
 from pyrsia.cli.motions import PATIENCE_S, finish, follow_option
@@ -39,7 +40,7 @@ SHOWN: Final = 4  # versions in a line
 _file: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=Group)
 def package() -> None:
     """Find packages and see what the log says of them; provide them: source, description, withdrawal, badge."""
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from pyrsia.cli.answers import shaped
+from pyrsia.cli.groups import Group
 from pyrsia.cli.motions import PATIENCE_S, motion_lines
 from pyrsia.cli.package.show import canonical, overview
 from pyrsia.cli.tell import examples, json_option, node_option, tell
@@ -187,7 +188,7 @@ def _told(rows: list[dict[str, Any]]) -> Iterator[str]:
 # -- maintainer keys --
 
 
-@click.group("keys")
+@click.group("keys", cls=Group)
 def keys() -> None:
     """A maintainer's key: made here, named in the package's mapping, and kept off any node."""
 

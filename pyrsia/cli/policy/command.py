@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pyrsia.cli.groups import Group
 from pyrsia.cli.naming import with_names
 from pyrsia.cli.tell import examples, json_option, node_option, tell, tell_refusal
 from pyrsia.client import Client, typed
@@ -51,7 +52,7 @@ def _unknown_where_away(command: Callable[..., int]) -> Callable[..., int]:
     return asked
 
 
-@click.group()
+@click.group(cls=Group)
 def policy() -> None:
     """What a node gives to package clients, and what `verify` accepts: show, check, explain, begin a file.
 
