@@ -36,7 +36,8 @@ class User:
         self.env = {key: value for key, value in os.environ.items()
                     if not key.startswith(("PIP_", "UV_", "XDG_", "PYRSIA_", "CONAN_", "MAVEN_", "VIRTUAL_ENV"))
                     and "proxy" not in key.lower()}  # fmt: skip
-        self.env |= {"HOME": str(home), "MAVEN_OPTS": f"-Duser.home={home}", "UV_CACHE_DIR": str(home / "uv"),
+        self.env |= {"HOME": str(home), "UV_CACHE_DIR": str(home / "uv"),
+                     "MAVEN_OPTS": f"-Duser.home={home} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
                      "PIP_CACHE_DIR": str(home / "pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}  # fmt: skip
 
     def run(self, *command: object, code: int | None = 0) -> str:
