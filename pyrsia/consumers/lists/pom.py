@@ -5,6 +5,7 @@ Parents and BOMs are not fetched, so they fill nothing in. Of what a profile cha
 Source: the POM reference of Maven.
 """
 
+import itertools
 import re
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,9 @@ from pyrsia.consumers.lists.rows import Row, no
 from pyrsia.units import Limit
 
 MAX_XML_DEPTH = Limit(100, "the deepest POM nests a dozen elements")
+MAX_XML_ELEMENTS = Limit(
+    200_000, "40,000 things asked for; a second and 100 MB. The largest POM has some thousand"
+)
 MAX_PROFILES = Limit(64, "profiles of one project; each is read over all that the project asks for")
 MAX_PROPERTY_STEPS = Limit(20, "a property that names properties; more is a circle")
 MAX_FILLED_IN = Limit(8, "properties of one coordinate that are filled in at a time; people write one or two")
@@ -84,10 +88,13 @@ def _parsed(path: Path, text: str) -> _Element:
     root = _Element("", 0)
     open_: list[_Element] = [root]
     parser = expat.ParserCreate(namespace_separator="}")
+    begun = itertools.count()
 
     def begin(name: str, _: dict[str, str]) -> None:
         if len(open_) > MAX_XML_DEPTH.value:
             raise no(path, "its elements nest too deep", "check it")
+        if next(begun) >= MAX_XML_ELEMENTS.value:
+            raise no(path, f"it has more than {MAX_XML_ELEMENTS.value:,} elements", "split it")
         made = _Element(name.rpartition("}")[2], parser.CurrentLineNumber)
         open_[-1].children.append(made)
         open_.append(made)
