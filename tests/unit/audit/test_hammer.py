@@ -185,7 +185,7 @@ def unsigned(log):
 @pytest.mark.parametrize(
     ("turn", "words"),
     [
-        (fork, ("forked", "other roots")),  # who reads under the head of before may see it first
+        (fork, ("forked", "the proof leads to")),  # who reads under the head of before may see it first
         (shrink, ("shrank",)),
         (unsigned, ("are needed",)),
         (root_of_nothing, ("other roots",)),
