@@ -1,14 +1,61 @@
-"""A network of real processes, shared by the tests that kill and damage its nodes; environments for real builds."""
+"""A network of real processes, shared by the tests that kill and damage its nodes; environments for real builds.
+
+What a node said last before it ended by itself stands in the report of the test that failed meanwhile.
+"""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
 from pyrsia.demo import roots
-from pyrsia.demo.network import Network
+from pyrsia.demo.network import DemoFailed, Network
 
 HANGS_S = 180.0
+RUNNING: list[Network] = []
+ENDED: deque[str] = deque(maxlen=5)  # what nodes said last that ended by themselves, of networks that are gone
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        words = list(filter(None, (*ENDED, *map(last_words, RUNNING))))
+        if words:
+            report.sections.append(("a node that ended by itself", "\n".join(words)))
+    if report.when == "teardown":
+        ENDED.clear()
+    return report
+
+
+def last_words(network: Network) -> str:
+    """Of the first node that ended by itself; "" while all run that were not stopped."""
+    try:
+        network.check_alive()
+    except DemoFailed as failed:
+        return str(failed)
+    return ""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def listening() -> Iterator[None]:
+    """Know the networks that run, and ask those that are about to be stopped."""
+    start, stop = Network.start_all, Network.stop_all
+
+    def start_all(network: Network) -> None:
+        RUNNING.append(network)
+        start(network)
+
+    def stop_all(network: Network) -> None:
+        RUNNING[:] = [one for one in RUNNING if one is not network]
+        ENDED.append(last_words(network))
+        stop(network)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Network, "start_all", start_all)
+        patch.setattr(Network, "stop_all", stop_all)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
