@@ -14,7 +14,7 @@ from pyrsia.demo.network import DemoFailed, Network
 
 HANGS_S = 180.0
 RUNNING: list[Network] = []
-ENDED: deque[str] = deque(maxlen=5)  # what nodes said last that ended by themselves, of networks that are gone
+ENDED: deque[str] = deque(maxlen=5)  # last words of nodes whose network is gone
 
 
 @pytest.hookimpl(wrapper=True)
