@@ -233,7 +233,11 @@ class Hammer:
     async def _resend(self, lane: Lane) -> None:
         """An entry is its bytes: sent again it is the same leaf, never another."""
         index, entry_id = self._random.choice(self._recent)
-        shown = await _asked(lane, "GET", f"/api/v1/log/prove?index={index}", _Shown)
+        try:
+            shown = await _asked(lane, "GET", f"/api/v1/log/prove?index={index}", _Shown)
+        except Refusal as no:
+            self._not_yet(no, index)
+            return
         raw = shown.entry.encode()
         if len(raw) > MAX_ENTRY_BYTES.value or entries.parse(raw).id.hex() != entry_id:
             raise Failed(f"leaf {index} is not the entry that was acknowledged there")
@@ -243,6 +247,18 @@ class Hammer:
                 f"the entry of leaf {index} was sent again and answered {again.state} at {again.index}"
             )
         self.resent += 1
+
+    def _not_yet(self, no: Refusal, index: int) -> None:
+        """That a leaf is not there is no fault of a node whose log lags: a validator proved the acknowledgement.
+
+        Raises:
+            Failed: the node's own checkpoint covers the leaf.
+            Refusal: `no`, where it says something else.
+        """
+        if no.code != "not-found":
+            raise no
+        if self.head is not None and index < self.head.checkpoint.size:
+            raise Failed(f"leaf {index} is below the node's checkpoint, and the node has no such leaf")
 
     # -- verifying -----------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ class Network(ToyNode):
         self.lie = lambda ack: ack
         self.lose = self.refuse = 0
         self.resent = lambda ack: ack
+        self.lags = lambda index: False
+        self.lagged = 0
 
     def checkpoint(self):
         return self.log.note
@@ -53,6 +55,9 @@ class Network(ToyNode):
         return self.lie(SubmitAck(entry.id.hex(), "committed", index))
 
     async def prove(self, index):
+        if self.lags(index):
+            self.lagged += 1
+            return None
         leaf = self.world.leaves[index].decode()
         return Inclusion(index, len(self.world.leaves), "00" * 32, "11" * 32, (), leaf)
 
@@ -157,6 +162,23 @@ async def test_an_entry_sent_again_that_is_not_the_same_leaf_fails(net, answer):
     report, _ = await hammered(net, goal=200, resend=0.5)
     assert not report.ok
     assert "sent again" in report.why
+
+
+async def test_a_node_that_lags_behind_what_validators_proved_is_no_liar(net):
+    """A follower acknowledges by a validator's proof, and has the leaf itself a moment later."""
+    net.lags = lambda index: net.lagged < 20
+    report, _ = await hammered(net, goal=100, resend=0.5)
+    assert (report.ok, report.why) == (True, "")
+    assert net.lagged
+    assert report.resent
+
+
+async def test_a_node_without_a_leaf_that_its_own_checkpoint_covers_fails(net, monkeypatch):
+    monkeypatch.setattr("pyrsia.audit.hammer.HEAD_S", 0.01)
+    net.lags = lambda index: True
+    report, _ = await hammered(net, goal=100_000, resend=0.5)
+    assert not report.ok
+    assert "below the node's checkpoint" in report.why
 
 
 def fork(log):
