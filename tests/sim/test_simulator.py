@@ -88,6 +88,26 @@ def test_every_habit_of_a_villain_is_met() -> None:
     assert [next(iter(one), "") for one in lied] == sorted(HABITS)
 
 
+def test_liars_that_answer_each_others_replays_do_not_fill_a_run_that_never_ends() -> None:
+    """Three of ten do in this one: each message that comes is a reason for some of everything that came before."""
+    world = Ask((4, 10), "any", "toy").world(156_008_115)
+
+    world.run()
+
+    assert [node.villain.habits.count("replay") for node in world.nodes if node.villain is not None] == [
+        1
+    ] * 3
+    assert world.auditor.height > 0
+
+
+def test_a_run_that_does_not_end_is_told_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.sim.world.MOST_EVENTS", 500)
+
+    told = total(many(Ask((4, 4), "0", "toy"), range(3, 4), 1))
+
+    assert [(seed, "no end after 500 events" in why) for seed, why in told.broken] == [(3, True)]
+
+
 def test_liars_are_accused_with_what_no_honest_node_signs() -> None:
     habits = ("everything", "equivocate", "wrong")
     accused = [

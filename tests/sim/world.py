@@ -51,6 +51,9 @@ from .villains import Villain
 CHAIN_ID = blake3(b"simulated").digest()
 ORIGIN = "simulated/0"
 TURNS = 6  # vote keys that a member may have had
+MOST_EVENTS = (
+    2_000_000  # of one run; the busiest have a tenth, and what never ends is to be told, not waited for
+)
 
 (
     MESSAGE,
@@ -375,6 +378,8 @@ class World:
             at, _, kind, number, payload = pop(heap)
             self.now = at
             self.events += 1
+            if self.events > MOST_EVENTS:
+                raise Broken(f"no end after {MOST_EVENTS:,} events")
             step(at, kind, number)
             node = nodes[number]
             handlers[kind](node, payload)
